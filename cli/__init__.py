@@ -1,0 +1,1 @@
+"""The `rlaif` command: the embedded stack, the processes of a deployment, and a client for every resource."""

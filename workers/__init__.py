@@ -1,0 +1,1 @@
+"""Everything that runs stages: Celery app, supervisor, relay, rescuer, judges, samplers, trainers."""

@@ -1,0 +1,162 @@
+"""The recipe: a validated, versioned snapshot of what a run does. Unknown fields are errors, so a typo is never silent."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RECIPE_VERSION = 1
+
+Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+
+
+class StageKind(StrEnum):
+    """The stages of a round, in the order in which they run."""
+
+    SAMPLE = "sample"
+    JUDGE = "judge"
+    PREFER = "prefer"
+    REWARD_MODEL = "reward_model"
+    POLICY = "policy"
+    EVALUATE = "evaluate"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SampleConfig(_Part):
+    source: Literal["model", "prompt_set"] = Field(
+        "model", description="`model` samples the base model; `prompt_set` imports each prompt's own candidates"
+    )
+    completions: Annotated[int, Field(strict=True, ge=2, le=64)] = 4
+    held_out_completions: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
+        4, description="Base completions a held-out prompt: the baseline, and the reward model's held-out pairs"
+    )
+    temperature: Annotated[float, Field(strict=True, gt=0, le=5)] = 1.0
+    top_p: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.95
+    max_new_tokens: Annotated[int, Field(strict=True, ge=1, le=32_768)] = 512
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
+    prompts_per_shard: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
+
+
+class JudgeConfig(_Part):
+    pairs: Literal["all", "chain"] = Field(
+        "all", description="`all` compares every two completions of a prompt; `chain` compares neighbours in a ring"
+    )
+    repeats: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
+    prompts_per_shard: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
+    minimum_coverage: Probability = Field(
+        0.9, description="Smallest share of valid verdicts; below it the run fails and says so"
+    )
+
+
+class PreferConfig(_Part):
+    source: Literal["verdicts", "prompt_set"] = Field(
+        "verdicts", description="`prompt_set` imports each prompt's own preferences and skips judging"
+    )
+    inconsistent: Literal["keep", "drop"] = Field(
+        "keep", description="Pairs whose two orders contradict: `keep` them near 0.5, or `drop` and count them"
+    )
+    minimum_margin: Probability = Field(0.0, description="Pairs with |2p - 1| below this are dropped and counted")
+    tie_weight: Probability = Field(0.1, description="Weight of a pair believed to be a tie")
+    max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = Field(
+        1024, description="Tokens of prompt and completion; pairs identical after truncation are dropped and counted"
+    )
+
+
+class RewardModelConfig(_Part):
+    learning_rate: LearningRate = 3e-6
+    epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
+    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
+    centering: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.01
+    max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = 1024
+    warmup_ratio: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
+    save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
+
+
+class PolicyConfig(_Part):
+    method: Literal["dpo"] = "dpo"
+    learning_rate: LearningRate = 1e-6
+    beta: Annotated[float, Field(strict=True, gt=0, le=100)] = 0.1
+    sft_weight: Annotated[float, Field(strict=True, ge=0, le=100)] = Field(
+        0.5, description="Weight of the log-likelihood of the better completion; 0 is plain DPO"
+    )
+    epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
+    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
+    max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = 1024
+    warmup_ratio: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
+    save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
+
+
+class EvaluateConfig(_Part):
+    completions: Annotated[int, Field(strict=True, ge=1, le=16)] = Field(
+        1, description="Policy completions a held-out prompt, each compared with one of the base model's"
+    )
+    bootstrap_samples: Annotated[int, Field(strict=True, ge=100, le=100_000)] = 2000
+    confidence: Annotated[float, Field(strict=True, gt=0.5, lt=1)] = 0.95
+    minimum_coverage: Probability = 0.9
+
+
+class Budget(_Part):
+    """Reaching a limit pauses the run with the reason; raising it and resuming goes on where it stood."""
+
+    judge_usd: Annotated[float, Field(strict=True, gt=0, le=1e9)] | None = None
+    compute_seconds: Annotated[float, Field(strict=True, gt=0, le=1e12)] | None = None
+
+
+class Recipe(_Part):
+    """What a run does, stage by stage."""
+
+    version: Literal[1] = RECIPE_VERSION
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    stop_after: StageKind = StageKind.EVALUATE
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 3
+    sample: SampleConfig = SampleConfig()
+    judge: JudgeConfig = JudgeConfig()
+    prefer: PreferConfig = PreferConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    policy: PolicyConfig = PolicyConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _imports_agree(self) -> Self:
+        if self.prefer.source == "prompt_set" and self.sample.source != "prompt_set":
+            raise ValueError("prefer.source prompt_set needs sample.source prompt_set: preferences refer to candidates")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_has_a_baseline(self) -> Self:
+        if self.evaluate.completions > self.sample.held_out_completions:
+            raise ValueError(
+                f"evaluate.completions {self.evaluate.completions} is above sample.held_out_completions "
+                f"{self.sample.held_out_completions}: every policy completion needs a base completion to meet"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        for name in ("prefer", "reward_model", "policy"):
+            limit = getattr(self, name).max_length
+            if limit <= self.sample.max_new_tokens and self.sample.source == "model":
+                raise ValueError(f"{name}.max_length {limit} leaves no room for a prompt beside sample.max_new_tokens")
+        return self
+
+    def stages(self) -> tuple[StageKind, ...]:
+        """The stages that this recipe runs, in order."""
+        kinds = tuple(StageKind)
+        return tuple(
+            kind
+            for kind in kinds[: kinds.index(self.stop_after) + 1]
+            if not (kind is StageKind.JUDGE and self.prefer.source == "prompt_set")
+        )
