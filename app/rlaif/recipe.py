@@ -1,4 +1,4 @@
-"""The recipe: a validated, versioned snapshot of what a run does. Unknown fields are errors, so a typo is never silent."""
+"""The recipe: a validated, versioned snapshot of what a run does. Unknown fields are errors: a typo is never silent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RECIPE_VERSION = 1
+RECIPE_VERSION: Literal[1] = 1
 
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]

@@ -67,7 +67,7 @@ class JsonSchemaCheck(_Part):
 
 
 class SimilarityCheck(_Part):
-    """Token-overlap F1 of content words with the prompt's reference (or the prompt), scaled from [minimum, full] to [0, 1]."""
+    """F1 of the content words shared with the prompt's reference (or the prompt), [minimum, full] scaled to [0, 1]."""
 
     kind: Literal["similarity"]
     to: Literal["reference", "prompt"] = "reference"

@@ -1,0 +1,35 @@
+"""Resource ids: TypeIDs (prefix and UUIDv7), sortable by creation, readable in a URL, a log and a row."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from typeid import TypeID
+
+
+class Kind(StrEnum):
+    """The prefixes."""
+
+    PROJECT = "project"
+    KEY = "key"
+    SECRET = "secret"  # noqa: S105  a prefix, not a password
+    RUBRIC = "rubric"
+    REVISION = "revision"
+    PROMPT_SET = "pset"
+    PROMPT = "prompt"
+    MODEL = "model"
+    JUDGE = "judge"
+    RUN = "run"
+    STAGE = "stage"
+    SHARD = "shard"
+    COMPLETION = "completion"
+    COMPARISON = "comparison"
+    VERDICT = "verdict"
+    PREFERENCE = "preference"
+    CHECKPOINT = "checkpoint"
+    EVALUATION = "evaluation"
+
+
+def new_id(kind: Kind) -> str:
+    """A fresh id such as `run_01m7xk5mgzeyva4mageqj2tqtk`."""
+    return str(TypeID(prefix=kind.value))

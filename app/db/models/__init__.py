@@ -1,0 +1,50 @@
+"""Every table. Import models from here."""
+
+from app.db.models.engine import Event, MetricPoint, Outbox, Run, RunStatus, Shard, ShardStatus, Stage, StageStatus
+from app.db.models.inputs import Judge, Model, ModelKind, Prompt, PromptSet, Rubric, RubricRevision, Split
+from app.db.models.results import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    Completion,
+    CompletionSource,
+    Evaluation,
+    Preference,
+    Purpose,
+    Verdict,
+)
+from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
+
+__all__ = [
+    "ApiKey",
+    "Checkpoint",
+    "CheckpointKind",
+    "Comparison",
+    "Completion",
+    "CompletionSource",
+    "Evaluation",
+    "Event",
+    "IdempotencyKey",
+    "Judge",
+    "MetricPoint",
+    "Model",
+    "ModelKind",
+    "Outbox",
+    "Preference",
+    "Project",
+    "Prompt",
+    "PromptSet",
+    "Purpose",
+    "Rubric",
+    "RubricRevision",
+    "Run",
+    "RunStatus",
+    "Scope",
+    "Secret",
+    "Shard",
+    "ShardStatus",
+    "Split",
+    "Stage",
+    "StageStatus",
+    "Verdict",
+]

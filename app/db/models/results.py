@@ -1,0 +1,174 @@
+"""What a run produces. The unique keys make a second execution of any unit a no-op."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Big, CreatedAt, Id, Json, Long, Ref, Usd, enum_column
+from app.db.models.inputs import Split
+from app.rlaif.comparison import Answer, InvalidReason, Order
+
+
+class CompletionSource(StrEnum):
+    """Who wrote a completion: the round's start model, the trained policy, or the client."""
+
+    BASE = "base"
+    POLICY = "policy"
+    IMPORTED = "imported"
+
+
+class Purpose(StrEnum):
+    """What a comparison is for. Only `train` pairs of train prompts are ever trained on."""
+
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+    EVALUATION = "evaluation"
+
+
+class CheckpointKind(StrEnum):
+    REWARD_MODEL = "reward_model"
+    POLICY = "policy"
+
+
+class Completion(Base):
+    __tablename__ = "completions"
+    __table_args__ = (
+        UniqueConstraint("run_id", "round", "split", "source", "prompt_id", "position", name="uq_completions_unit"),
+        Index(None, "run_id", "id"),
+    )
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    round: Mapped[int] = mapped_column(SmallInteger)
+    split: Mapped[Split] = mapped_column(enum_column(Split))
+    source: Mapped[CompletionSource] = mapped_column(enum_column(CompletionSource))
+    prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
+    position: Mapped[int] = mapped_column(SmallInteger)
+    text: Mapped[Long]
+    finish_reason: Mapped[str] = mapped_column(String(16))  # stop | length | imported
+    prompt_tokens: Mapped[int | None] = mapped_column(Integer)
+    tokens: Mapped[int | None] = mapped_column(Integer)
+    seed: Mapped[Big | None]
+    reward: Mapped[float | None] = mapped_column(Float)  # the reward model's score, where it was asked
+    created_at: Mapped[CreatedAt]
+
+
+class Comparison(Base):
+    """Two completions of one prompt. Verdicts call `first_id` A and `second_id` B."""
+
+    __tablename__ = "comparisons"
+    __table_args__ = (
+        UniqueConstraint("run_id", "round", "purpose", "first_id", "second_id", name="uq_comparisons_unit"),
+        Index(None, "run_id", "id"),
+        CheckConstraint("first_id <> second_id", name="two_completions"),
+    )
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    round: Mapped[int] = mapped_column(SmallInteger)
+    purpose: Mapped[Purpose] = mapped_column(enum_column(Purpose))
+    prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
+    first_id: Mapped[Ref] = mapped_column(ForeignKey("completions.id", ondelete="CASCADE"))
+    second_id: Mapped[Ref] = mapped_column(ForeignKey("completions.id", ondelete="CASCADE"))
+    principle: Mapped[Long | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Verdict(Base):
+    """One judge's answer in one presentation order, in the comparison's own numbering."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        UniqueConstraint("run_id", "comparison_id", "judge_id", "order", "repeat", name="uq_verdicts_unit"),
+        Index(None, "run_id", "id"),
+        CheckConstraint("(answer = 'INVALID') = (probability IS NULL)", name="invalid_is_missing"),
+        CheckConstraint("(answer = 'INVALID') = (invalid_reason IS NOT NULL)", name="invalid_has_reason"),
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability_in_range"),
+    )
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    comparison_id: Mapped[Ref] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"))
+    judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
+    order: Mapped[Order] = mapped_column(enum_column(Order))
+    repeat: Mapped[int] = mapped_column(SmallInteger, default=0)
+    answer: Mapped[Answer] = mapped_column(enum_column(Answer))
+    probability: Mapped[float | None] = mapped_column(Float)
+    invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
+    raw_text: Mapped[Long | None]
+    prompt_hash: Mapped[str | None] = mapped_column(String(64))
+    prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cost_usd: Mapped[Usd] = mapped_column(default=0)
+    latency_s: Mapped[float] = mapped_column(Float, default=0.0)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+    scores: Mapped[Json | None]  # per-criterion scores, where the judge gives them
+    created_at: Mapped[CreatedAt]
+
+
+class Preference(Base):
+    """What is believed of a comparison; with `drop_reason`, why nothing is trained on it."""
+
+    __tablename__ = "preferences"
+    __table_args__ = (
+        UniqueConstraint("run_id", "comparison_id"),
+        Index(None, "run_id", "id"),
+        CheckConstraint("probability IS NOT NULL OR drop_reason IS NOT NULL", name="believed_or_dropped"),
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability_in_range"),
+        CheckConstraint("weight >= 0", name="weight_not_negative"),
+    )
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    round: Mapped[int] = mapped_column(SmallInteger)
+    comparison_id: Mapped[Ref] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"))
+    split: Mapped[Split] = mapped_column(enum_column(Split))
+    probability: Mapped[float | None] = mapped_column(Float)
+    weight: Mapped[float] = mapped_column(Float, default=1.0)
+    drop_reason: Mapped[str | None] = mapped_column(String(64))
+    provenance: Mapped[Json]  # judges, orders, counts of each answer, or the import it came from
+    created_at: Mapped[CreatedAt]
+
+
+class Checkpoint(Base):
+    """Published weights: `manifest` lists each file's size and SHA-256; `lineage` what they were learned from."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (UniqueConstraint("run_id", "round", "kind", "step"), Index(None, "project_id", "id"))
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    round: Mapped[int] = mapped_column(SmallInteger)
+    kind: Mapped[CheckpointKind] = mapped_column(enum_column(CheckpointKind))
+    step: Mapped[int] = mapped_column(Integer)
+    storage_key: Mapped[str] = mapped_column(String(500))
+    manifest: Mapped[Json]
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[Big]
+    metrics: Mapped[Json]
+    lineage: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class Evaluation(Base):
+    """The held-out measurement of a policy checkpoint by a judge."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("run_id", "round", "checkpoint_id", "judge_id"),)
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    round: Mapped[int] = mapped_column(SmallInteger)
+    checkpoint_id: Mapped[Ref] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"))
+    judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
+    metrics: Mapped[Json]
+    created_at: Mapped[CreatedAt]

@@ -1,0 +1,109 @@
+"""How a stage is cut into phases and a phase into shards. Everything here follows from the recipe and two counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.rlaif.recipe import Recipe, StageKind
+
+
+class Queue(StrEnum):
+    """`gpu` shards run models; `io` shards call remote judges, check text and aggregate."""
+
+    IO = "io"
+    GPU = "gpu"
+
+
+class PhaseName(StrEnum):
+    IMPORT = "import"
+    SAMPLE = "sample"
+    JUDGE = "judge"
+    PREFER = "prefer"
+    TRAIN = "train"
+    SCORE = "score"
+    MEASURE = "measure"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a stage whose shards may run side by side; the next phase starts when all of them have succeeded."""
+
+    name: PhaseName
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What planning needs to know of a run beside its recipe."""
+
+    train_prompts: int
+    held_out_prompts: int
+    judge_is_local: bool
+    evaluation_judge_is_local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One shard to be: `payload` names a range of prompts within a split, or is empty for the whole stage."""
+
+    position: int
+    payload: dict[str, Any]
+    units: int
+
+
+def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]:
+    """The phases of a stage, in order."""
+    match kind:
+        case StageKind.SAMPLE:
+            return _sample_phases(recipe, inputs)
+        case StageKind.JUDGE:
+            return (Phase(PhaseName.JUDGE, _judge_queue(local=inputs.judge_is_local)),)
+        case StageKind.PREFER:
+            return (Phase(PhaseName.PREFER, Queue.IO),)
+        case StageKind.REWARD_MODEL | StageKind.POLICY:
+            return (Phase(PhaseName.TRAIN, Queue.GPU),)
+        case StageKind.EVALUATE:
+            return (
+                Phase(PhaseName.SAMPLE, Queue.GPU),
+                Phase(PhaseName.SCORE, Queue.GPU),
+                Phase(PhaseName.JUDGE, _judge_queue(local=inputs.evaluation_judge_is_local)),
+                Phase(PhaseName.MEASURE, Queue.IO),
+            )
+
+
+def _sample_phases(recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]:
+    """Imported candidates need no model, but evaluation still needs the base model's held-out completions."""
+    if recipe.sample.source == "model":
+        return (Phase(PhaseName.SAMPLE, Queue.GPU),)
+    imported = Phase(PhaseName.IMPORT, Queue.IO)
+    evaluates = StageKind.EVALUATE in recipe.stages() and inputs.held_out_prompts > 0
+    return (imported, Phase(PhaseName.SAMPLE, Queue.GPU)) if evaluates else (imported,)
+
+
+def _judge_queue(*, local: bool) -> Queue:
+    return Queue.GPU if local else Queue.IO
+
+
+def plan(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[ShardPlan, ...]:
+    """The shards of one phase. A payload is a range of a split's prompts, `{"split", "offset", "limit"}`, or `{}`."""
+    ranges: list[dict[str, Any]] = []
+    size = recipe.judge.prompts_per_shard if phase is PhaseName.JUDGE else recipe.sample.prompts_per_shard
+    if phase in (PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
+        if not _held_out_only(kind, phase, recipe):
+            ranges += _ranges("train", inputs.train_prompts, size)
+        ranges += _ranges("held_out", inputs.held_out_prompts, size)
+        return tuple(ShardPlan(i, payload, payload["limit"]) for i, payload in enumerate(ranges))
+    return (ShardPlan(0, {}, 1),)
+
+
+def _held_out_only(kind: StageKind, phase: PhaseName, recipe: Recipe) -> bool:
+    sampled_for_evaluation = phase is PhaseName.SAMPLE and recipe.sample.source == "prompt_set"
+    return kind is StageKind.EVALUATE or sampled_for_evaluation
+
+
+def _ranges(split: str, count: int, size: int) -> Iterator[dict[str, Any]]:
+    for offset in range(0, count, size):
+        yield {"split": split, "offset": offset, "limit": min(size, count - offset)}

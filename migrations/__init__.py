@@ -1,0 +1,1 @@
+"""Alembic migrations: one migration, one concern; expand, backfill, contract."""
