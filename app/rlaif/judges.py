@@ -1,0 +1,108 @@
+"""What a judge is configured with. One model per kind; the API validates with them and the workers build from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from app.rlaif.checks import InvalidRubric, validate_rubric
+from app.rlaif.rubric import Criterion, Rubric
+
+Family = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Price = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False)]
+
+
+class _Judge(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChecksJudge(_Judge):
+    """A program that scores both completions by the rubric's checks and prefers the better score."""
+
+    kind: Literal["checks"] = "checks"
+    family: Family = Field("checks", description="Whose judgement this is; a judge of another family evaluates")
+    criteria: Annotated[tuple[Criterion, ...], Field(max_length=100)] = Field(
+        (), description="Criteria that replace the rubric's: that makes a second, independent judge. Each needs a check"
+    )
+    sharpness: Annotated[float, Field(strict=True, gt=0, le=1000, allow_inf_nan=False)] = Field(
+        6.0, description="P(A is better) = sigmoid(sharpness * (score of A - score of B)), scores in [0, 1]"
+    )
+
+    @model_validator(mode="after")
+    def _criteria_can_run(self) -> Self:
+        if not self.criteria:
+            return self
+        if unchecked := [criterion.name for criterion in self.criteria if criterion.check is None]:
+            raise ValueError(f"a checks judge needs a check in each of its criteria, {unchecked[0]!r} has none")
+        try:
+            validate_rubric(Rubric(criteria=self.criteria))
+        except InvalidRubric as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class OpenAIJudge(_Judge):
+    """A model behind an OpenAI-compatible `/chat/completions` endpoint."""
+
+    kind: Literal["openai"] = "openai"
+    family: Family = Field(description="The model's family, such as gpt or qwen: a judge of another family evaluates")
+    base_url: Annotated[str, StringConstraints(max_length=2000)] = Field(
+        description="The endpoint up to and with its version, such as https://api.openai.com/v1"
+    )
+    model: Name = Field(description="The model's name at the endpoint")
+    secret: Name | None = Field(None, description="Name of the stored secret that holds the API key")
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] = 0.0
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=32_768)] = Field(
+        8, description="Enough for one label; a reasoning model needs room for its thoughts"
+    )
+    top_logprobs: Annotated[int, Field(strict=True, ge=2, le=20)] | None = Field(
+        None, description="Alternatives to ask for: the soft label comes from them. Without, a reply is a vote"
+    )
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="What the endpoint calls the limit; newer OpenAI models want the second"
+    )
+    max_concurrency: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
+        16, description="Questions in flight at once, in each shard"
+    )
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = Field(
+        5, description="Calls a question may take before its verdict is INVALID"
+    )
+    timeout_s: Seconds = Field(60.0, description="Limit of one call, from connecting to the last byte")
+    question_timeout_s: Seconds = Field(300.0, description="Limit of all calls and waits for one question")
+    outage_after: Annotated[int, Field(strict=True, ge=1, le=10_000)] = Field(
+        20, description="Calls in a row that do not reach the endpoint before the shard is given back to wait"
+    )
+    usd_per_million_input_tokens: Price = 0.0
+    usd_per_million_output_tokens: Price = 0.0
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("base_url must be an http or https address, such as https://api.openai.com/v1")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("base_url must not hold credentials: store the key as a secret and name it in `secret`")
+        if parts.query or parts.fragment:
+            raise ValueError("base_url must not have a query or a fragment")
+        _ = parts.port  # raises ValueError outside 0..65535
+        return value.rstrip("/")
+
+
+class LocalJudge(_Judge):
+    """A registered model that runs in the worker: the label is read off its next-token log-probabilities."""
+
+    kind: Literal["local"] = "local"
+    family: Family = Field(description="The model's family: a judge of another family evaluates")
+    model: Name = Field(description="Id of the registered model")
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
+    max_length: Annotated[int, Field(strict=True, ge=64, le=1_048_576)] = Field(
+        8192, description="Tokens of a question; a longer one is INVALID (truncated), never cut"
+    )
+
+
+JudgeSpec = Annotated[ChecksJudge | OpenAIJudge | LocalJudge, Field(discriminator="kind")]
