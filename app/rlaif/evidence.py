@@ -1,0 +1,140 @@
+"""What the stages measured, as stored in `Stage.metrics`, `Checkpoint.metrics` and `Evaluation.metrics`, and reported.
+
+Nothing here has a default: a figure that was not measured is None, never zero. Stages write `model_dump(mode="json")`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.rlaif.comparison import InvalidReason
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Evidence(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(_Evidence):
+    """A share with its interval; `n` counts what it was measured on."""
+
+    value: Share
+    low: Share
+    high: Share
+    confidence: Share
+    n: Count
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the interval's low {self.low} is above its high {self.high}")
+        return self
+
+
+class WinRate(_Evidence):
+    """(wins + ties / 2) / all, averaged by prompt, with an interval clustered by prompt.
+
+    A comparison is a win when the mean of its valid verdicts' probabilities is above 0.5, a tie at 0.5.
+    """
+
+    value: Share
+    low: Share
+    high: Share
+    confidence: Share
+    n_prompts: Annotated[int, Field(ge=1)]
+    wins: Count
+    ties: Count
+    losses: Count
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the interval's low {self.low} is above its high {self.high}")
+        return self
+
+
+class JudgeMetrics(_Evidence):
+    """How a judge behaved over the verdicts of one stage."""
+
+    verdicts: Count
+    coverage: Share  # valid verdicts / verdicts
+    invalid: dict[InvalidReason, Annotated[int, Field(ge=1)]]
+    position_consistency: Share | None  # share of comparisons whose two orders agree; None without both orders
+    first_position_preference: Annotated[float, Field(ge=-1, le=1)] | None  # (first both - second both) / n
+    prefer_longer_share: Share | None  # how often the longer completion wins, among those that differ in length
+
+
+class PreferenceMetrics(_Evidence):
+    """What became of the comparisons. `comparisons` is `kept` and everything in `dropped`."""
+
+    comparisons: Count
+    kept: Count
+    dropped: dict[str, Annotated[int, Field(ge=1)]]  # Preference.drop_reason -> how many
+    ties: Count  # kept, but believed to be a tie
+    mean_margin: Share | None  # mean |2p - 1| of what was kept
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.comparisons != self.kept + sum(self.dropped.values()):
+            raise ValueError(f"{self.comparisons} comparisons are not {self.kept} kept and {self.dropped} dropped")
+        return self
+
+
+class RewardModelMetrics(_Evidence):
+    """The reward model on held-out pairs, none of whose prompts it was trained on. Ties are left out."""
+
+    held_out_accuracy: Estimate | None  # None when no held-out pair prefers a side
+    prefer_longer_accuracy: Share | None  # the baseline: the same pairs, decided by length alone
+    shorter_right_accuracy: Share | None  # accuracy where the judge prefers the shorter completion
+    ece: Share | None  # expected calibration error, 10 bins
+    length_correlation: Annotated[float, Field(ge=-1, le=1)] | None  # Pearson, reward and tokens
+    train_pairs: Count
+    held_out_pairs: Count
+
+
+class LengthDifference(_Evidence):
+    """Tokens of the completions that were compared."""
+
+    policy_mean_tokens: Annotated[float, Field(ge=0)]
+    base_mean_tokens: Annotated[float, Field(ge=0)]
+    difference_mean: Number  # policy - base, by pair
+    longer_wins_share: Share | None  # None when no pair differs in length and has a winner
+
+
+class RewardDifference(_Evidence):
+    """The run's reward model on the same pairs. It trained the policy's data: evidence of learning, not of quality."""
+
+    policy_mean: Number
+    base_mean: Number
+    difference: Number
+    win_rate: Share
+
+
+class Example(_Evidence):
+    """One held-out prompt, before and after. `probability` is P(policy is better), None without a valid verdict."""
+
+    prompt_id: str
+    cohort: str
+    prompt: list[dict[str, Any]]
+    base: str
+    policy: str
+    probability: Share | None
+
+
+class EvaluationMetrics(_Evidence):
+    """The policy against the base model on held-out prompts, both orders, by a judge that should not have trained it."""
+
+    win_rate: WinRate
+    by_cohort: dict[str, WinRate]  # cohorts without one valid comparison are absent
+    control: WinRate | None  # base against base, the same judge: about 0.5 unless the instrument is biased
+    judge: JudgeMetrics
+    length: LengthDifference
+    reward: RewardDifference | None  # None when the run has no reward model
+    disagreement_with_training_judge: Share | None  # on comparisons where both judges prefer a side
+    circular: bool  # the evaluation judge is the training judge, which the client allowed
+    examples: Annotated[list[Example], Field(max_length=20)]
