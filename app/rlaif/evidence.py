@@ -127,7 +127,7 @@ class Example(_Evidence):
 
 
 class EvaluationMetrics(_Evidence):
-    """The policy against the base model on held-out prompts, both orders, by a judge that should not have trained it."""
+    """The policy against the base model on held-out prompts, in both orders, by a judge that did not train it."""
 
     win_rate: WinRate
     by_cohort: dict[str, WinRate]  # cohorts without one valid comparison are absent
