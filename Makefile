@@ -1,22 +1,17 @@
 # Every target does the set-up it needs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
-UV_VERSION := 0.13.8
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup lock demo test lint clean
+.PHONY: help setup lock demo test lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## virtual environment, locked dependencies, torch for this machine
-.venv/.ready: requirements/dev.txt pyproject.toml scripts/install_torch.sh
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --no-deps --editable .
-	scripts/install_torch.sh
+.venv/.ready: requirements/dev.txt requirements/build.txt pyproject.toml scripts/install.sh scripts/install_torch.sh
+	PYTHON=$(PYTHON) scripts/install.sh dev
 	@touch $@
 
 lock: ## re-resolve requirements/*.txt
@@ -33,6 +28,9 @@ lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+drift: setup ## models and migrations must agree
+	$(BIN)/python scripts/migration_drift.py
 
 clean: ## remove the virtual environment and what the demo left
 	rm -rf .venv demo-output rlaif-data

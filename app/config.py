@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
 
 
 class Settings(BaseSettings):
@@ -17,6 +19,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RLAIF_", extra="ignore", frozen=True)
 
     database_url: str = Field(description="SQLAlchemy URL of PostgreSQL 15 or newer, postgresql+psycopg://...")
+    database_password: SecretStr | None = Field(
+        None, description="Put into database_url where that names none; meant for a secret file"
+    )
     redis_url: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or unix:///path of the broker")
     artifacts_dir: Path = Field(Path("artifacts"), description="Where checkpoints and training state are kept")
     models_dir: Path | None = Field(
@@ -46,6 +51,16 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(True, description="Structured JSON logs; false for a person's terminal")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _password_goes_into_the_url(cls, values: dict[str, Any]) -> dict[str, Any]:
+        password, url = values.get("database_password"), values.get("database_url")
+        if not password or not url or make_url(url).password is not None:
+            return values
+        plain = password.get_secret_value() if isinstance(password, SecretStr) else str(password).strip()
+        whole = make_url(url).set(password=plain).render_as_string(hide_password=False)
+        return values | {"database_url": whole}
+
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """`private_networks` parsed; raises ValueError naming what is not a network."""
         return tuple(ip_network(part.strip()) for part in self.private_networks.split(",") if part.strip())
@@ -53,5 +68,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read once."""
-    return Settings()
+    """The process's settings, read once. RLAIF_SECRETS_DIR names a directory of files such as `rlaif_secret_key`."""
+    return Settings(_secrets_dir=os.environ.get("RLAIF_SECRETS_DIR"))

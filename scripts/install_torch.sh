@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install torch into .venv, choosing the build for this machine:
+# Install torch into a virtual environment (default .venv), choosing the build for this machine:
 #   RLAIF_TORCH=cpu|cuda        forces one;
 #   an NVIDIA driver            -> the CUDA build;
 #   PIP_FIND_LINKS with a wheel -> that CPU wheel (an offline or mirrored site);
@@ -8,12 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${TORCH_VERSION:-2.13.0}
-uv=${UV:-.venv/bin/uv}
+venv=${1:-.venv}
+uv=$venv/bin/uv
 choice=${RLAIF_TORCH:-auto}
 if [ "$choice" = auto ]; then
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
 fi
-installed=$(.venv/bin/python - <<'P' 2>/dev/null || true
+installed=$("$venv/bin/python" - <<'P' 2>/dev/null || true
 from importlib.metadata import version
 print(version("torch"))
 P
@@ -23,7 +24,7 @@ case "$choice:$installed" in
     cuda:"$version"+cu* | cuda:"$version") echo "torch $installed is installed"; exit 0 ;;
 esac
 # --no-config: the project's exclude-dependencies would otherwise drop torch from this very request.
-install=("$uv" pip install --no-config --python .venv/bin/python)
+install=("$uv" pip install --no-config --python "$venv/bin/python")
 if [ "$choice" = cuda ]; then
     echo "installing torch $version (CUDA)"
     "${install[@]}" "torch==$version"

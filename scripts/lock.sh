@@ -13,3 +13,6 @@ compile() {
 compile dev.txt --all-extras --group dev
 compile api.txt --constraint requirements/dev.txt
 compile worker.txt --extra worker --extra train --constraint requirements/dev.txt
+echo "hatchling
+editables" | "$uv" pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+    --output-file requirements/build.txt
