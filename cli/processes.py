@@ -1,0 +1,69 @@
+"""The commands that run one process each: what `rlaif up` starts, and what a container's command line names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cli.stack.ready import announce
+
+
+class Queue(StrEnum):
+    """`io` judges, prefers and waits for endpoints; `gpu` samples and trains."""
+
+    IO = "io"
+    GPU = "gpu"
+
+
+def serve() -> None:
+    """Serve the REST API. Address and servers come from RLAIF_HOST, RLAIF_PORT, RLAIF_DATABASE_URL."""
+    import uvicorn
+    from app.main import create_app
+
+    from app.config import settings
+
+    config = uvicorn.Config(
+        create_app(settings()),
+        host=settings().host,
+        port=settings().port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def worker(
+    queues: Annotated[list[Queue], typer.Option(help="Queue to serve; repeat the option for both.")],
+    name: Annotated[str, typer.Option(help="Name of this worker in logs, unique on its host.")] = "worker",
+) -> None:
+    """Run the shards of the `io` queue, the `gpu` queue, or both."""
+    from celery.signals import worker_ready
+    from workers.celery import app
+
+    @worker_ready.connect(weak=False)
+    def note_ready(**_: object) -> None:
+        announce()
+
+    app.worker_main(["worker", "--queues", ",".join(queues), "--hostname", f"{name}@%h"])
+
+
+def relay() -> None:
+    """Send what is waiting in the outbox to the broker, and find shards whose worker is gone."""
+    from workers.relay import main
+
+    main()
+
+
+def migrate() -> None:
+    """Bring the database of RLAIF_DATABASE_URL to the newest schema; safe to run from several places at once."""
+    from app.config import settings
+    from cli.stack.schema import migrate as run_migrations
+
+    run_migrations(settings().database_url)
