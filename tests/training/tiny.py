@@ -1,0 +1,113 @@
+"""A tiny random Llama with its own tokenizer, preference pairs for it, and a progress that stops when told.
+
+Importable without pytest, so that processes which are to be killed can use it too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from workers.training.contracts import PreferencePair
+
+WORDS = (
+    "moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire please thank "
+    "you the a is are because very good great short long warm cold bright dark asks tells moves grows falls rises yes no"
+).split()
+
+# Nothing follows the stop token, so that a whole conversation is the same token sequence for TRL and for us.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_TEMPLATE = PLAIN_TEMPLATE.replace("'<|im_end|>'", "'<|im_end|>\n'")
+
+
+def sentence(rng: random.Random, low: int, high: int) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(low, high)))
+
+
+def build_tokenizer(template: str, *, pad_token: str | None = "<|pad|>") -> PreTrainedTokenizerFast:
+    rng = random.Random(0)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|im_end|>", "<|pad|>", "<|im_start|>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((sentence(rng, 4, 12) for _ in range(400)), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=pad_token, chat_template=template
+    )
+
+
+def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad_token: str | None = "<|pad|>") -> Path:
+    """Write the model to `directory` and return it: 2 layers of 32, about 40,000 parameters."""
+    tokenizer = build_tokenizer(template, pad_token=pad_token)
+    ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=ends[0],
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def make_pairs(count: int, *, seed: int = 0, hard: bool = False) -> list[PreferencePair]:
+    """Pairs whose better completion says thanks; labels are soft unless `hard`, where the first is always better."""
+    rng = random.Random(seed)
+    pairs = []
+    for index in range(count):
+        polite, rude = sentence(rng, 2, 10) + " thank you", sentence(rng, 3, 14)
+        swapped = not hard and rng.random() < 0.5
+        probability = 1.0 if hard else rng.choice([0.6, 0.8, 0.95, 1.0])
+        pairs.append(
+            PreferencePair(
+                id=f"pair-{index:04d}",
+                prompt=[{"role": "user", "content": sentence(rng, 3, 12)}],
+                first=rude if swapped else polite,
+                second=polite if swapped else rude,
+                probability=1 - probability if swapped else probability,
+                weight=1.0 if hard else rng.choice([0.5, 1.0]),
+            )
+        )
+    return pairs
+
+
+@dataclass
+class Recorder:
+    """A progress that remembers every report and asks to stop once `stop_after` steps are reported or polled."""
+
+    stop_at_poll: int | None = None
+    steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    polls: int = 0
+
+    def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self.steps.append((step, total, dict(metrics)))
+
+    def should_stop(self) -> bool:
+        self.polls += 1
+        return self.stop_at_poll is not None and self.polls >= self.stop_at_poll

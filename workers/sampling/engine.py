@@ -1,0 +1,75 @@
+"""What every sampling engine takes and gives. Imports no torch, so a stage may name these types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+Messages = Sequence[Mapping[str, Any]]
+"""Chat turns in the OpenAI format: `{"role": ..., "content": ...}`, perhaps with `tool_calls`."""
+
+Tools = Sequence[Mapping[str, Any]]
+"""Tool definitions in the OpenAI format, handed to the chat template as they are."""
+
+
+class SamplingStopped(Exception):
+    """Raised between batches when the caller asked to stop; everything yielded before it is complete."""
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(f"sampling stopped after {done} of {total} completions; sample the rest to go on")
+        self.done = done
+        self.total = total
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class Progress(Protocol):
+    """How long work reports itself and learns that it should stop; called from the thread that does the work."""
+
+    def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None: ...
+
+    def should_stop(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One completion to draw: its key is the caller's, its seed decides every random choice in it."""
+
+    key: str
+    messages: Messages
+    seed: int
+    tools: Tools | None = None
+
+
+@dataclass(frozen=True)
+class SampledCompletion:
+    """A drawn completion. `token_count` includes the stop token, where there is one; `text` does not."""
+
+    key: str
+    text: str
+    token_count: int
+    prompt_token_count: int
+    finish_reason: FinishReason
+    seed: int
+
+
+class Sampler(Protocol):
+    """A completion depends on the model, the messages, the parameters and its seed: never on its neighbours."""
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        batch_size: int,
+        progress: Progress,
+    ) -> Iterator[SampledCompletion]:
+        """Completions in the order in which they are ready; raises `SamplingStopped`."""
+        ...

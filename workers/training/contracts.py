@@ -1,0 +1,105 @@
+"""What every training method takes and raises. Imports no torch, so a stage may name these types."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from workers.sampling.engine import Messages, Progress, Tools
+
+__all__ = [
+    "Messages",
+    "NoTrainingData",
+    "NonFiniteLoss",
+    "Optimisation",
+    "PreferencePair",
+    "Progress",
+    "Schedule",
+    "StateMismatch",
+    "Tools",
+    "TrainingStopped",
+]
+
+
+class TrainingStopped(Exception):
+    """Raised when the caller asked to stop, after the state of the last finished step was saved."""
+
+    def __init__(self, step: int, total: int) -> None:
+        super().__init__(f"training stopped after step {step} of {total}; call again with the same out_dir to go on")
+        self.step = step
+        self.total = total
+
+
+class NonFiniteLoss(Exception):
+    """Raised before a step that would put NaN or infinity into the weights; the states saved before it are sound."""
+
+    def __init__(self, quantity: str, value: float, step: int) -> None:
+        super().__init__(
+            f"{quantity} is {value} at step {step}; lower learning_rate or max_grad_norm, "
+            "or look for extreme weights in the data"
+        )
+        self.step = step
+
+
+class NoTrainingData(Exception):
+    """Raised when nothing is left to learn from: no pairs, or none that fits, differs and prefers a side."""
+
+    def __init__(self, offered: int, reason: str) -> None:
+        super().__init__(f"no training data: {offered} pairs offered, {reason}")
+        self.offered = offered
+
+
+class StateMismatch(Exception):
+    """Raised when an out_dir holds the state of a training with another configuration or other data."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"{directory} holds the state of another training (its configuration or data differ); "
+            "give this one its own out_dir, or delete that directory"
+        )
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two completions of one prompt and the `probability` that `first` is the better, a soft label in [0, 1]."""
+
+    id: str
+    prompt: Messages
+    first: str
+    second: str
+    probability: float
+    weight: float = 1.0
+    tools: Tools | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"pair {self.id}: probability {self.probability} is not in [0, 1]")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(f"pair {self.id}: weight {self.weight} is not a finite number of at least 0")
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls to zero after the warm-up."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """Settings that every method shares; `batch_size` and `save_steps` count pairs and optimiser steps."""
+
+    model_dir: Path
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    gradient_accumulation_steps: int = 1
+    max_length: int = 1024
+    warmup_ratio: float = 0.1
+    schedule: Schedule = Schedule.LINEAR
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    seed: int = 0
+    save_steps: int = 50

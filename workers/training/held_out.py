@@ -1,0 +1,94 @@
+"""What a reward model is worth on pairs of prompts that it has not seen: METHODS.md's figures, ties left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.rlaif.evidence import Estimate, RewardModelMetrics
+from workers.training.pairs import EncodedPair
+
+_BINS = 10
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A held-out pair and the rewards of its two completions."""
+
+    pair: EncodedPair
+    first: float
+    second: float
+
+    @property
+    def better_margin(self) -> float:
+        """Reward of the side that the label prefers, less that of the other."""
+        return self.first - self.second if self.pair.probability > 0.5 else self.second - self.first
+
+    @property
+    def better_excess_tokens(self) -> int:
+        """Tokens of the preferred side, less those of the other."""
+        difference = len(self.pair.first) - len(self.pair.second)
+        return difference if self.pair.probability > 0.5 else -difference
+
+
+def measure(scored: Sequence[ScoredPair], *, train_pairs: int, seed: int) -> RewardModelMetrics:
+    """Accuracy with an interval clustered by prompt, calibration, and how much of it length explains."""
+    decided = [item for item in scored if not item.pair.is_tie]
+    margins = np.array([item.better_margin for item in decided])
+    excess = np.array([item.better_excess_tokens for item in decided])
+    right = _half_for_ties(margins)
+    shorter = right[excess < 0]
+    return RewardModelMetrics(
+        held_out_accuracy=_clustered_accuracy(decided, right, seed) if decided else None,
+        prefer_longer_accuracy=float(_half_for_ties(excess).mean()) if decided else None,
+        shorter_right_accuracy=float(shorter.mean()) if len(shorter) else None,
+        ece=_calibration_error(margins) if decided else None,
+        length_correlation=_length_correlation(scored),
+        train_pairs=train_pairs,
+        held_out_pairs=len(scored),
+    )
+
+
+def _half_for_ties(differences: NDArray[np.generic]) -> Floats:
+    """1 where positive, 0 where negative, 0.5 where the two sides are equal."""
+    return (np.sign(differences.astype(np.float64)) + 1) / 2
+
+
+def _clustered_accuracy(decided: Sequence[ScoredPair], right: Floats, seed: int) -> Estimate:
+    """Mean over pairs; prompts, not pairs, are resampled, since the pairs of a prompt share completions."""
+    by_prompt: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    for item, value in zip(decided, right.tolist(), strict=True):
+        by_prompt[item.pair.prompt].append(value)
+    sums = np.array([sum(values) for values in by_prompt.values()])
+    counts = np.array([len(values) for values in by_prompt.values()])
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail]).tolist()
+    return Estimate(value=float(right.mean()), low=low, high=high, confidence=_CONFIDENCE, n=len(decided))
+
+
+def _calibration_error(margins: Floats) -> float:
+    """Expected calibration error over bins of confidence in [0.5, 1], so that swapping a pair changes nothing."""
+    confidence = 1 / (1 + np.exp(-np.abs(margins)))
+    right = _half_for_ties(margins)
+    bins = np.minimum(((confidence - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
+    gaps = [abs(right[bins == b].sum() - confidence[bins == b].sum()) for b in range(_BINS)]
+    return float(sum(gaps) / len(margins))
+
+
+def _length_correlation(scored: Sequence[ScoredPair]) -> float | None:
+    """Pearson's r of reward and completion tokens over all completions; None where either does not vary."""
+    rewards = np.array([value for item in scored for value in (item.first, item.second)])
+    tokens = np.array([len(side) for item in scored for side in (item.pair.first, item.pair.second)], dtype=np.float64)
+    if len(scored) == 0 or rewards.std() == 0 or tokens.std() == 0:
+        return None
+    return float(np.clip(np.corrcoef(rewards, tokens)[0, 1], -1, 1))

@@ -1,0 +1,228 @@
+"""The optimisation loop that every offline method shares: data order, schedule, accumulation, saving, resuming.
+
+Plain torch on one device. Many devices slot in here and only here: `accelerate launch` would wrap `model` and the
+optimiser with `Accelerator.prepare`, take every `world_size`-th batch of `epoch_batches`, and save on the main process.
+Training runs with the model in evaluation mode, which turns every dropout off.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from workers.training.contracts import (
+    NonFiniteLoss,
+    Optimisation,
+    Progress,
+    Schedule,
+    StateMismatch,
+    TrainingStopped,
+)
+from workers.training.state import LatestState, TrainingState, load_latest, save_state
+
+_BUCKET_BATCHES = 16
+
+
+class Item(Protocol):
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def token_count(self) -> int: ...
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The mean loss over a batch, and figures to report beside it (scalar tensors, averaged over a step)."""
+
+    loss: torch.Tensor
+    metrics: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One loss an optimiser step, means of all figures over the last epoch, and how the training was resumed."""
+
+    losses: tuple[float, ...]
+    metrics: dict[str, float]
+    resumed_from: int | None
+    rejected_states: tuple[str, ...]
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+    """Indices of one epoch in batches of similar length, in an order that depends on (seed, epoch) only.
+
+    Shuffle, sort within buckets of sixteen batches, cut, shuffle the batches: little padding, little bias.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths)).tolist()
+    bucket = batch_size * _BUCKET_BATCHES
+    buckets = [sorted(order[at : at + bucket], key=lambda i: -lengths[i]) for at in range(0, len(order), bucket)]
+    batches = [group[at : at + batch_size] for group in buckets for at in range(0, len(group), batch_size)]
+    return [batches[index] for index in rng.permutation(len(batches)).tolist()]
+
+
+def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
+    """The rate of optimiser step `step` (from 0): linear warm-up that starts above zero, then decay towards zero."""
+    warmup = math.ceil(total * config.warmup_ratio)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if config.schedule is Schedule.COSINE:
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate * (1 - done)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 matrix products on CUDA; float32 on the CPU, where bfloat16 is emulated and slower."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+class Loop(Generic[ItemT]):
+    """Minimise `loss_of` over `items`, starting from `model` or from the newest sound state in `state_dir`."""
+
+    def __init__(
+        self,
+        model: Any,
+        items: Sequence[ItemT],
+        loss_of: Callable[[Sequence[ItemT]], BatchLoss],
+        *,
+        config: Optimisation,
+        fingerprint: str,
+        state_dir: Path,
+        progress: Progress,
+    ) -> None:
+        self._model = model
+        self._items = items
+        self._loss_of = loss_of
+        self._config = config
+        self._fingerprint = fingerprint
+        self._state_dir = state_dir
+        self._progress = progress
+        self._optimiser = _adamw(model, config)
+        self._losses: list[float] = []
+        self._epoch_sums: dict[str, float] = {}
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        batches = math.ceil(len(items) / config.batch_size)
+        self.steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
+        self.total_steps = self.steps_per_epoch * config.epochs
+
+    def run(self) -> Trajectory:
+        """Train to the end. Raises `TrainingStopped`, `NonFiniteLoss`, `StateMismatch`."""
+        torch.manual_seed(self._config.seed)
+        self._model.eval()
+        latest = self._resume()
+        first = len(self._losses)
+        for step in range(first, self.total_steps):
+            metrics = self._step(step)
+            done = step + 1
+            stopping = self._progress.should_stop()
+            if stopping or done % self._config.save_steps == 0 or done == self.total_steps:
+                save_state(self._state_dir, self._snapshot())
+            self._progress.report(done, self.total_steps, metrics)
+            if stopping and done < self.total_steps:
+                raise TrainingStopped(done, self.total_steps)
+        means = {name: value / self.steps_per_epoch for name, value in self._epoch_sums.items()}
+        return Trajectory(tuple(self._losses), means, first or None, latest.rejected)
+
+    def _step(self, step: int) -> dict[str, float]:
+        """One optimiser step over its batches; each weighs by its size, so accumulation equals one large batch."""
+        began = time.monotonic()
+        batches = self._batches(step)
+        size = sum(len(batch) for batch in batches)
+        totals: dict[str, float] = {}
+        for batch in batches:
+            share = len(batch) / size
+            for name, value in self._backward(batch, share).items():
+                totals[name] = totals.get(name, 0.0) + share * value
+        self._require_finite("loss", totals["loss"], step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
+        self._require_finite("gradient norm", norm, step)
+        rate = learning_rate_at(step, self.total_steps, self._config)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._losses.append(totals["loss"])
+        sums = self._epoch_sums if step % self.steps_per_epoch else {}
+        self._epoch_sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
+        tokens = sum(item.token_count for batch in batches for item in batch)
+        return totals | {
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "epoch": (step + 1) / self.steps_per_epoch,
+            "tokens_per_second": tokens / (time.monotonic() - began),
+        }
+
+    def _backward(self, batch: Sequence[ItemT], share: float) -> dict[str, float]:
+        with autocast(self._model.device):
+            result = self._loss_of(batch)
+        (result.loss * share).backward()  # type: ignore[no-untyped-call]
+        names = ("loss", *result.metrics)
+        values = torch.stack([result.loss.detach().float(), *(value.float() for value in result.metrics.values())])
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def _batches(self, step: int) -> list[list[ItemT]]:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if self._epoch[0] != epoch:
+            lengths = [item.length for item in self._items]
+            self._epoch = epoch, epoch_batches(lengths, self._config.batch_size, seed=self._config.seed, epoch=epoch)
+        count = self._config.gradient_accumulation_steps
+        return [[self._items[i] for i in batch] for batch in self._epoch[1][within * count : (within + 1) * count]]
+
+    @staticmethod
+    def _require_finite(quantity: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteLoss(quantity, value, step)
+
+    def _snapshot(self) -> TrainingState:
+        tensors: dict[str, torch.Tensor] = {"rng.cpu": torch.get_rng_state()}
+        if self._model.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
+        for name, parameter in self._model.named_parameters():
+            tensors[f"model.{name}"] = parameter
+            for key, value in self._optimiser.state[parameter].items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        position = {"fingerprint": self._fingerprint, "losses": self._losses, "epoch_sums": self._epoch_sums}
+        return TrainingState(len(self._losses), tensors, position)
+
+    @torch.no_grad()
+    def _resume(self) -> LatestState:
+        latest = load_latest(self._state_dir)
+        if latest.state is None:
+            return latest
+        if latest.state.position["fingerprint"] != self._fingerprint:
+            raise StateMismatch(self._state_dir)
+        tensors = latest.state.tensors
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+            self._optimiser.state[parameter] = {
+                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and self._model.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+        self._losses = list(latest.state.position["losses"])
+        self._epoch_sums = dict(latest.state.position["epoch_sums"])
+        return latest
+
+
+def _adamw(model: Any, config: Optimisation) -> torch.optim.AdamW:
+    """AdamW that decays matrices only, as biases and norms have no scale to lose (one fused kernel a step)."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)

@@ -1,0 +1,167 @@
+"""The reward model: a Bradley-Terry model on soft labels, started from the policy's own base model.
+
+    d    = r(first) - r(second)
+    loss = mean over pairs of -weight * [p log sigmoid(d) + (1 - p) log sigmoid(-d)]
+         + centering * mean over pairs of (r(first) + r(second))^2        (Eisenstein et al., arXiv 2312.09244)
+
+A conversation is scored on the stop token that ends its answer. Completions cut at `max_length` get one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from app.rlaif.evidence import RewardModelMetrics
+from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
+from workers.training.contracts import Messages, Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.held_out import ScoredPair, measure
+from workers.training.loop import BatchLoss, Loop, autocast
+from workers.training.pairs import EncodedPair, PairEncoder, encode_answer, fingerprint, pad_right, soft_log_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelConfig(Optimisation):
+    """`centering` keeps rewards around zero, which a Bradley-Terry loss leaves free."""
+
+    learning_rate: float = 3e-6
+    epochs: int = 2
+    batch_size: int = 32
+    centering: float = 0.01
+
+
+@dataclass(frozen=True)
+class RewardModelData:
+    """Pairs to learn from, and pairs of other prompts to be measured on."""
+
+    train: Sequence[PreferencePair]
+    held_out: Sequence[PreferencePair]
+
+
+@dataclass(frozen=True)
+class RewardModelResult:
+    """What was trained on, what was cut or left out, how it went, and the measurement on held-out pairs.
+
+    `metrics` are means over the last epoch.
+    """
+
+    steps: int
+    truncated_pairs: int
+    identical_pairs: int
+    overlong_prompts: int
+    losses: tuple[float, ...]
+    metrics: dict[str, float]
+    held_out: RewardModelMetrics
+    resumed_from: int | None
+    rejected_states: tuple[str, ...]
+
+
+def train_reward_model(
+    config: RewardModelConfig, data: RewardModelData, out_dir: Path, progress: Progress
+) -> RewardModelResult:
+    """Train a scalar head and the weights under it on preferences and write the model to `out_dir`.
+
+    `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
+    `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
+    """
+    reward_model = load_scalar_model(config.model_dir, seed=config.seed)
+    encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, config.max_length, close_truncated=True)
+    encoded = encoder.encode_pairs(data.train)
+    encoded.require_signal(len(data.train))
+    trajectory = Loop(
+        reward_model.model,
+        encoded.pairs,
+        RewardObjective(reward_model, centering=config.centering),
+        config=config,
+        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs),
+        state_dir=out_dir / ".state",
+        progress=progress,
+    ).run()
+    scored = _score_pairs(reward_model, encoder.encode_pairs(data.held_out).pairs, config.batch_size, progress)
+    save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
+    return RewardModelResult(
+        steps=len(trajectory.losses),
+        truncated_pairs=encoded.truncated_pairs,
+        identical_pairs=encoded.identical_pairs,
+        overlong_prompts=encoded.overlong_prompts,
+        losses=trajectory.losses,
+        metrics=trajectory.metrics,
+        held_out=measure(scored, train_pairs=len(encoded.pairs), seed=config.seed),
+        resumed_from=trajectory.resumed_from,
+        rejected_states=trajectory.rejected_states,
+    )
+
+
+def score(model_dir: Path, items: Sequence[tuple[Messages, str]], batch_size: int) -> list[float]:
+    """The reward of each (prompt, completion), in the given order; nothing is cut."""
+    reward_model = load_scalar_model(model_dir)
+    answers = [encode_answer(reward_model.tokenizer, reward_model.stop_ids, *item) for item in items]
+    sequences = [prompt + completion for prompt, completion in answers]
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    scores = [0.0] * len(sequences)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        with torch.inference_mode(), autocast(reward_model.model.device):
+            values = rewards(reward_model, [sequences[row] for row in rows])
+        for row, value in zip(rows, values.tolist(), strict=True):
+            scores[row] = value
+    return scores
+
+
+def rewards(reward_model: ScalarModel, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Scalar rewards (rows,) of whole conversations, each read on its last token."""
+    ids, mask = pad_right(sequences, reward_model.tokenizer.pad_token_id)
+    device = reward_model.model.device
+    output = reward_model.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
+    values: torch.Tensor = output.logits.squeeze(-1).float()
+    return values
+
+
+class RewardObjective:
+    """The loss of a batch; accuracy counts the pairs that have a better side."""
+
+    def __init__(self, reward_model: ScalarModel, *, centering: float) -> None:
+        self._reward_model = reward_model
+        self._centering = centering
+
+    def __call__(self, batch: Sequence[EncodedPair]) -> BatchLoss:
+        first, second = pair_rewards(self._reward_model, batch)
+        labels = torch.tensor([(pair.probability, pair.weight) for pair in batch], device=first.device)
+        probability, weight = labels.unbind(1)
+        preference = (weight * soft_log_loss(first - second, probability)).mean()
+        centre = ((first + second) ** 2).mean()
+        with torch.no_grad():
+            margin = torch.where(probability >= 0.5, first - second, second - first)
+            metrics = {
+                "preference_loss": preference,
+                "margin": margin.mean(),
+                "accuracy": (margin > 0).float().mean(),
+                "mean_reward": (first + second).mean() / 2,
+            }
+        return BatchLoss(preference + self._centering * centre, metrics)
+
+
+def pair_rewards(reward_model: ScalarModel, batch: Sequence[EncodedPair]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards of the first and of the second completions, each (pairs,), from one forward pass."""
+    sequences = [pair.prompt + pair.first for pair in batch] + [pair.prompt + pair.second for pair in batch]
+    first, second = rewards(reward_model, sequences).chunk(2)
+    return first, second
+
+
+@torch.no_grad()
+def _score_pairs(
+    reward_model: ScalarModel, pairs: Sequence[EncodedPair], batch_size: int, progress: Progress
+) -> list[ScoredPair]:
+    scored: list[ScoredPair] = []
+    ordered = sorted(pairs, key=lambda pair: pair.length)
+    for start in range(0, len(ordered), batch_size):
+        if progress.should_stop():
+            raise TrainingStopped(start, len(ordered))
+        batch = ordered[start : start + batch_size]
+        with autocast(reward_model.model.device):
+            first, second = pair_rewards(reward_model, batch)
+        scored += map(ScoredPair, batch, first.tolist(), second.tolist())
+    return scored
