@@ -20,7 +20,7 @@ class _Evidence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Accuracy(_Evidence):
+class Estimate(_Evidence):
     """A share with its interval; `n` counts what it was measured on."""
 
     value: Share
@@ -88,7 +88,7 @@ class PreferenceMetrics(_Evidence):
 class RewardModelMetrics(_Evidence):
     """The reward model on held-out pairs, none of whose prompts it was trained on. Ties are left out."""
 
-    held_out_accuracy: Accuracy | None  # None when no held-out pair prefers a side
+    held_out_accuracy: Estimate | None  # None when no held-out pair prefers a side
     prefer_longer_accuracy: Share | None  # the baseline: the same pairs, decided by length alone
     shorter_right_accuracy: Share | None  # accuracy where the judge prefers the shorter completion
     ece: Share | None  # expected calibration error, 10 bins
