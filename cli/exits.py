@@ -12,3 +12,5 @@ class Exit(IntEnum):
     FAILURE = 1
     USAGE = 2
     ALREADY_RUNNING = 3
+    REFUSED = 4
+    UNREACHABLE = 5
