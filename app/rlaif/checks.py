@@ -141,6 +141,12 @@ def user_text(messages: Sequence[Message]) -> str:
     return "\n".join(message.content for message in messages if message.role is Role.USER and message.content)
 
 
+def answer_text(turns: Sequence[Message]) -> str:
+    """What a completion says to the user: its last assistant turn that has content, or nothing."""
+    said = (message.content for message in reversed(turns) if message.role is Role.ASSISTANT and message.content)
+    return next(said, "")
+
+
 def _lacks_reference(check: Check, reference: str | None) -> bool:
     return isinstance(check, SimilarityCheck) and check.to == "reference" and not reference
 

@@ -134,7 +134,9 @@ def read_reply(
     if answer is Answer.TIE or not alternatives:
         return PresentedAnswer(answer, vote)
     soft = soft_label(alternatives)
-    return PresentedAnswer(answer, vote if soft is None else soft)
+    if soft is None:
+        return PresentedAnswer(answer, vote)
+    return PresentedAnswer(Answer.TIE if soft == 0.5 else answer, soft)
 
 
 def soft_label(alternatives: Mapping[str, float]) -> float | None:

@@ -1,0 +1,34 @@
+"""From a judge's configuration to the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
+from workers.judges.checks import ProgramJudge
+from workers.judges.openai import EndpointJudge
+from workers.judges.protocol import Judge, JudgeMisconfigured
+
+
+def build_judge(
+    spec: JudgeSpec, *, may_spend: Callable[[], bool], api_key: str | None = None, model_dir: Path | None = None
+) -> Judge:
+    """The judge that `spec` describes.
+
+    `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one.
+    `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
+    """
+    match spec:
+        case ChecksJudge():
+            return ProgramJudge(spec)
+        case OpenAIJudge():
+            if spec.secret is not None and not api_key:
+                raise JudgeMisconfigured(f"secret {spec.secret!r} of judge model {spec.model!r} has no value: store it")
+            return EndpointJudge(spec, api_key=api_key, may_spend=may_spend)
+        case LocalJudge():
+            if model_dir is None:
+                raise JudgeMisconfigured(f"model {spec.model!r} of a local judge has no files here: register it again")
+            from workers.judges.local import ModelJudge  # torch: only where a local judge runs
+
+            return ModelJudge(spec, model_dir=model_dir)

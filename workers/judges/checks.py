@@ -1,0 +1,60 @@
+"""The judge that is a program: it scores both completions by checks and prefers the better score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Iterable
+
+from app.rlaif.checks import CheckScore, NothingToCheck, answer_text, score_completion, user_text
+from app.rlaif.judges import ChecksJudge
+from app.rlaif.messages import Message
+from app.rlaif.preferences import lean
+from app.rlaif.rubric import Rubric
+from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question
+
+
+class ProgramJudge:
+    """Indifferent to presentation order by construction, and free."""
+
+    def __init__(self, spec: ChecksJudge) -> None:
+        self._spec = spec
+        self._own = Rubric(criteria=spec.criteria) if spec.criteria else None
+
+    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+        """Raises JudgeMisconfigured at a question whose rubric has nothing that a program can check."""
+        for question in questions:
+            yield self._answer(question)
+
+    async def aclose(self) -> None:
+        """Holds nothing."""
+
+    def _answer(self, question: Question) -> JudgedAnswer:
+        first, second = self._score(question, question.first), self._score(question, question.second)
+        probability = _sigmoid(self._spec.sharpness * (first.total - second.total))
+        return JudgedAnswer(
+            comparison_id=question.comparison_id,
+            order=question.order,
+            repeat=question.repeat,
+            answer=lean(probability),
+            probability=probability,
+            invalid_reason=None,
+            scores={name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()},
+        )
+
+    def _score(self, question: Question, completion: tuple[Message, ...]) -> CheckScore:
+        try:
+            return score_completion(
+                self._own or question.rubric,
+                answer_text(completion),
+                prompt=user_text(question.prompt),
+                reference=question.reference,
+            )
+        except NothingToCheck as error:
+            raise JudgeMisconfigured(f"comparison {question.comparison_id}: {error}") from error
+
+
+def _sigmoid(value: float) -> float:
+    """The logistic function, without overflow, and exactly 0.5 at 0."""
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    return 1.0 - 1.0 / (1.0 + math.exp(value))

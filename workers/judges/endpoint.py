@@ -1,0 +1,147 @@
+"""One call to an OpenAI-compatible endpoint, and what became of it. Never follows a redirect, never logs the key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from app.rlaif.comparison import InvalidReason
+from workers.judges.chat_reply import ChatReply
+from workers.judges.protocol import JudgeMisconfigured
+
+MAX_REPLY_BYTES = 1 << 20
+CONNECT_TIMEOUT_S = 10.0
+_EXCERPT = 500
+_DOWN = frozenset({502, 503, 504, 529})
+_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_TRANSIENT = frozenset({408, 409, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A call without a usable reply.
+
+    `transient`: asking again may help. `down`: the endpoint itself was not reached. `connected` is False when not
+    even a connection was made, so nothing was said about the question.
+    """
+
+    reason: InvalidReason
+    detail: str
+    transient: bool = True
+    down: bool = False
+    connected: bool = True
+    retry_after_s: float | None = None
+
+
+class Endpoint:
+    """`POST {base_url}/chat/completions`, with a bound on time, size and connections."""
+
+    def __init__(self, base_url: str, *, api_key: str | None, connections: int) -> None:
+        self._url = f"{base_url}/chat/completions"
+        self._api_key = api_key
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, payload: Mapping[str, Any], *, timeout_s: float) -> ChatReply | CallFailed:
+        """Raises JudgeMisconfigured for an answer that every other question would get as well."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(payload)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise JudgeMisconfigured(f"{self._url}: its certificate is not valid: {error}") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return CallFailed(
+                InvalidReason.SERVER, self.redacted(f"no connection: {error}"), down=True, connected=False
+            )
+        except TimeoutError:
+            return CallFailed(InvalidReason.TIMEOUT, f"no complete reply within {timeout_s:g} s")
+        except aiohttp.ClientError as error:
+            return CallFailed(InvalidReason.SERVER, self.redacted(f"{type(error).__name__}: {error}"))
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def redacted(self, text: str) -> str:
+        """The text without the key, should an endpoint have repeated it."""
+        return text.replace(self._api_key, "[redacted]") if self._api_key else text
+
+    async def _exchange(self, payload: Mapping[str, Any]) -> ChatReply | CallFailed:
+        async with self._opened().post(self._url, json=payload, allow_redirects=False) as response:
+            body = await _capped(response)
+            if response.status != 200:
+                return self._refused(response, body)
+            if len(body) > MAX_REPLY_BYTES:
+                return CallFailed(InvalidReason.SERVER, f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+            return self._read(body)
+
+    def _read(self, body: bytes) -> ChatReply | CallFailed:
+        try:
+            return ChatReply.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the reply"
+            detail = f"not a chat completion ({place}: {first['msg']}): {_excerpt(body)}"
+            return CallFailed(InvalidReason.SERVER, self.redacted(detail))
+
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> CallFailed:
+        detail = self.redacted(f"HTTP {response.status}: {_excerpt(body)}")
+        if 300 <= response.status < 400:
+            raise JudgeMisconfigured(f"{self._url} redirects, which is never followed: set base_url to its target")
+        if response.status in _MISCONFIGURED:
+            raise JudgeMisconfigured(f"{self._url}: {detail}: check the judge's base_url, model and secret")
+        return CallFailed(
+            InvalidReason.SERVER,
+            detail,
+            transient=response.status >= 500 or response.status in _TRANSIENT,
+            down=response.status in _DOWN,
+            retry_after_s=retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
+        )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+            self._session = aiohttp.ClientSession(
+                headers=headers,
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                json_serialize=json.dumps,
+            )
+        return self._session
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value.strip()[:9])
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds(), 0.0)
+
+
+async def _capped(response: aiohttp.ClientResponse) -> bytes:
+    """The body, read no further than just beyond the cap."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REPLY_BYTES:
+            response.close()
+            break
+    return bytes(body)
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:_EXCERPT].decode("utf-8", "replace")
