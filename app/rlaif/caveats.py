@@ -1,0 +1,150 @@
+"""The reasons to doubt a run's result, found in its own figures. Thresholds are stated here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics
+from app.rlaif.report import Caveat, Findings, JudgeFacts
+
+LOW_COVERAGE = 0.95
+LOW_CONSISTENCY = 0.7
+STRONG_POSITION_PREFERENCE = 0.2
+STRONG_LENGTH_PREFERENCE = 0.7
+LONGER_ANSWERS = 1.25
+FEW_PROMPTS = 50
+FEW_KEPT = 0.5
+STRONG_DISAGREEMENT = 0.3
+OVER_OPTIMISED = 0.2
+
+
+def caveats(findings: Findings) -> list[Caveat]:
+    """Every doubt, the gravest first."""
+    return [
+        *_of_evaluation(findings),
+        *_of_judges(findings),
+        *_of_reward_model(findings),
+        *_of_preferences(findings),
+    ]
+
+
+def _of_evaluation(findings: Findings) -> Iterator[Caveat]:
+    measured = findings.evaluation
+    if measured is None:
+        return
+    if measured.circular:
+        yield Caveat(
+            code="circular_evaluation",
+            detail="The judge that labelled the training data also measured the result: it rewards its own taste. "
+            "Evaluate with a judge of another family.",
+        )
+    yield from _of_win_rate(measured)
+    yield from _of_length(measured)
+
+
+def _of_win_rate(measured: EvaluationMetrics) -> Iterator[Caveat]:
+    rate = measured.win_rate
+    if rate.n_prompts < FEW_PROMPTS:
+        yield Caveat(
+            code="few_held_out_prompts",
+            detail=f"Only {rate.n_prompts} held-out prompts were measured; below {FEW_PROMPTS} the interval is rough.",
+        )
+    if (control := measured.control) is not None and not control.low <= 0.5 <= control.high:
+        yield Caveat(
+            code="control_off_centre",
+            detail=f"Base against base should be a draw but came out at {control.value:.3f}: the judge is biased.",
+        )
+    for cohort, figure in measured.by_cohort.items():
+        if figure.high < 0.5:
+            yield Caveat(
+                code="cohort_regressed",
+                detail=f"Cohort {cohort!r} got worse: win rate {figure.value:.3f}, interval below 0.5.",
+            )
+    if (reward := measured.reward) is not None and reward.win_rate - rate.value > OVER_OPTIMISED:
+        yield Caveat(
+            code="over_optimised",
+            detail=f"The reward model prefers the policy in {reward.win_rate:.3f} of the pairs, the judge in only "
+            f"{rate.value:.3f}: the policy may exploit the reward model.",
+        )
+    if (share := measured.disagreement_with_training_judge) is not None and share > STRONG_DISAGREEMENT:
+        yield Caveat(
+            code="judges_disagree",
+            detail=f"Training and evaluation judge contradict each other on {share:.1%} of the comparisons.",
+        )
+
+
+def _of_length(measured: EvaluationMetrics) -> Iterator[Caveat]:
+    length = measured.length
+    if length.base_mean_tokens > 0 and length.policy_mean_tokens > LONGER_ANSWERS * length.base_mean_tokens:
+        yield Caveat(
+            code="answers_grew_longer",
+            detail=f"Answers grew from {length.base_mean_tokens:.1f} to {length.policy_mean_tokens:.1f} tokens: "
+            "part of the win may be length.",
+        )
+
+
+def _of_judges(findings: Findings) -> Iterator[Caveat]:
+    training, evaluating = findings.judge, findings.evaluation_judge
+    for facts in (training, evaluating):
+        if facts is not None and facts.metrics is not None:
+            yield from _of_judge(facts, facts.metrics)
+    circular = findings.evaluation is not None and findings.evaluation.circular
+    if training is not None and evaluating is not None and training.family == evaluating.family and not circular:
+        yield Caveat(
+            code="same_family",
+            detail=f"Judges {training.name!r} and {evaluating.name!r} are both of family {training.family!r} and may "
+            "share their errors.",
+        )
+
+
+def _of_judge(facts: JudgeFacts, metrics: JudgeMetrics) -> Iterator[Caveat]:
+    if metrics.coverage < LOW_COVERAGE:
+        reasons = ", ".join(f"{reason.value} {count}" for reason, count in sorted(metrics.invalid.items()))
+        yield Caveat(
+            code="low_coverage",
+            detail=f"Judge {facts.name!r} gave a valid verdict only {metrics.coverage:.1%} of the time ({reasons}).",
+        )
+    if metrics.position_consistency is not None and metrics.position_consistency < LOW_CONSISTENCY:
+        yield Caveat(
+            code="inconsistent_judge",
+            detail=f"Judge {facts.name!r} agrees with itself under exchanged order in only "
+            f"{metrics.position_consistency:.1%} of the comparisons.",
+        )
+    if abs(metrics.first_position_preference or 0.0) > STRONG_POSITION_PREFERENCE:
+        yield Caveat(
+            code="position_bias",
+            detail=f"Judge {facts.name!r} leans to one position by {metrics.first_position_preference:+.3f}.",
+        )
+    if metrics.prefer_longer_share is not None and metrics.prefer_longer_share > STRONG_LENGTH_PREFERENCE:
+        yield Caveat(
+            code="length_bias",
+            detail=f"Judge {facts.name!r} prefers the longer answer in {metrics.prefer_longer_share:.1%} of the "
+            "comparisons.",
+        )
+
+
+def _of_reward_model(findings: Findings) -> Iterator[Caveat]:
+    model = findings.reward_model
+    if model is None or model.held_out_accuracy is None:
+        return
+    accuracy, longer = model.held_out_accuracy, model.prefer_longer_accuracy
+    if accuracy.low <= 0.5:
+        yield Caveat(
+            code="reward_model_is_chance",
+            detail=f"The reward model's held-out accuracy {accuracy.value:.3f} cannot be told from chance.",
+        )
+    if longer is not None and accuracy.value <= (by_length := max(longer, 1 - longer)):
+        yield Caveat(
+            code="reward_model_is_length",
+            detail=f"Length alone decides held-out pairs as well ({by_length:.3f}) as the reward model does "
+            f"({accuracy.value:.3f}).",
+        )
+
+
+def _of_preferences(findings: Findings) -> Iterator[Caveat]:
+    figures = findings.preferences
+    if figures is not None and figures.comparisons and figures.kept < FEW_KEPT * figures.comparisons:
+        yield Caveat(
+            code="few_preferences_kept",
+            detail=f"Only {figures.kept} of {figures.comparisons} comparisons became preferences.",
+        )

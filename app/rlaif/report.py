@@ -1,0 +1,210 @@
+"""The report: one document that says what a run achieved, how far to believe it, what it cost and where it came from.
+
+Pure: it is built from `Findings`, which a service read, and no figure that was not measured is ever filled in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.rlaif.evidence import (
+    EvaluationMetrics,
+    Example,
+    JudgeMetrics,
+    LengthDifference,
+    PreferenceMetrics,
+    RewardDifference,
+    RewardModelMetrics,
+    WinRate,
+)
+from app.rlaif.recipe import StageKind
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class StageUsage(_Part):
+    """What one stage of this run consumed; a reused stage consumed nothing here."""
+
+    round: int
+    stage: StageKind
+    judge_usd: float
+    judge_calls: int
+    prompt_tokens: int = Field(description="Tokens that judges read")
+    completion_tokens: int = Field(description="Tokens that judges wrote")
+    compute_seconds: float = Field(description="Worker seconds of all attempts, failed ones too")
+    wall_seconds: float | None = Field(description="First start to end, or to now; null before the start")
+
+
+class UsageTotal(_Part):
+    judge_usd: float
+    judge_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    compute_seconds: float
+
+    @classmethod
+    def of(cls, stages: list[StageUsage]) -> UsageTotal:
+        return cls(
+            judge_usd=sum(stage.judge_usd for stage in stages),
+            judge_calls=sum(stage.judge_calls for stage in stages),
+            prompt_tokens=sum(stage.prompt_tokens for stage in stages),
+            completion_tokens=sum(stage.completion_tokens for stage in stages),
+            compute_seconds=sum(stage.compute_seconds for stage in stages),
+        )
+
+
+class RunFacts(_Part):
+    id: str
+    name: str
+    status: str
+    seed: int
+    forked_from: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class JudgeFacts(_Part):
+    """A judge and how it behaved; `metrics` is null when it did not judge."""
+
+    id: str
+    name: str
+    kind: str
+    family: str
+    metrics: JudgeMetrics | None
+
+
+class RubricLineage(_Part):
+    rubric_id: str
+    revision_id: str
+    name: str
+    number: int
+    content_hash: str
+
+
+class PromptSetLineage(_Part):
+    id: str
+    name: str
+    digest: str
+    train_count: int
+    held_out_count: int
+
+
+class ModelLineage(_Part):
+    id: str
+    name: str
+    source: str
+    digest: str
+
+
+class CheckpointLineage(_Part):
+    id: str
+    run_id: str
+    round: int
+    kind: str
+    step: int
+    digest: str
+    size_bytes: int
+
+
+class Lineage(_Part):
+    """Everything a result was learned from, by content."""
+
+    rubric: RubricLineage | None
+    prompt_set: PromptSetLineage
+    base_model: ModelLineage
+    checkpoints: list[CheckpointLineage]
+    reused_stages: dict[StageKind, str] = Field(description="Stage -> the run that executed it")
+
+
+class Findings(_Part):
+    """What the report is built from."""
+
+    run: RunFacts
+    lineage: Lineage
+    judge: JudgeFacts | None
+    evaluation_judge: JudgeFacts | None
+    preferences: PreferenceMetrics | None
+    reward_model: RewardModelMetrics | None
+    evaluation: EvaluationMetrics | None
+    usage: list[StageUsage]
+
+
+class Headline(_Part):
+    """The first thing to read."""
+
+    sentence: str
+    win_rate: WinRate | None
+    control: WinRate | None
+    judge: str | None = Field(description="Name of the judge that measured it")
+    circular: bool | None = Field(description="True when that judge also labelled the training data")
+
+
+class Caveat(_Part):
+    """A reason for doubt: `code` is stable."""
+
+    code: str
+    detail: str
+
+
+class Report(_Part):
+    run: RunFacts
+    headline: Headline
+    caveats: list[Caveat]
+    by_cohort: dict[str, WinRate]
+    length: LengthDifference | None
+    reward: RewardDifference | None
+    reward_model: RewardModelMetrics | None
+    judge: JudgeFacts | None
+    evaluation_judge: JudgeFacts | None
+    disagreement_with_training_judge: float | None
+    preferences: PreferenceMetrics | None
+    usage: list[StageUsage]
+    total: UsageTotal
+    lineage: Lineage
+    examples: list[Example]
+
+
+def build(findings: Findings, caveats: list[Caveat]) -> Report:
+    """The document; `caveats` come from app.rlaif.caveats."""
+    measured = findings.evaluation
+    return Report(
+        run=findings.run,
+        headline=_headline(findings),
+        caveats=caveats,
+        by_cohort=measured.by_cohort if measured else {},
+        length=measured.length if measured else None,
+        reward=measured.reward if measured else None,
+        reward_model=findings.reward_model,
+        judge=findings.judge,
+        evaluation_judge=findings.evaluation_judge,
+        disagreement_with_training_judge=measured.disagreement_with_training_judge if measured else None,
+        preferences=findings.preferences,
+        usage=findings.usage,
+        total=UsageTotal.of(findings.usage),
+        lineage=findings.lineage,
+        examples=measured.examples if measured else [],
+    )
+
+
+def _headline(findings: Findings) -> Headline:
+    measured, judge = findings.evaluation, findings.evaluation_judge
+    if measured is None or judge is None:
+        sentence = f"Nothing was evaluated: the run is {findings.run.status}."
+        return Headline(sentence=sentence, win_rate=None, control=None, judge=None, circular=None)
+    return Headline(
+        sentence=_sentence(measured.win_rate, judge.name),
+        win_rate=measured.win_rate,
+        control=measured.control,
+        judge=judge.name,
+        circular=measured.circular,
+    )
+
+
+def _sentence(rate: WinRate, judge: str) -> str:
+    shown = "the trained policy beats the base model" if rate.low > 0.5 else "no gain over the base model is shown"
+    interval = f"{rate.confidence:.0%} interval {rate.low:.3f} to {rate.high:.3f}"
+    return f"On {rate.n_prompts} held-out prompts {shown}: win rate {rate.value:.3f} ({interval}), judged by {judge!r}."
