@@ -7,42 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.rlaif.comparison import Answer, InvalidReason, Order, Verdict
-from app.rlaif.preferences import lean, order_means
+from app.rlaif.evidence import JudgeMetrics
+from app.rlaif.preferences import lean, mean, order_means
 
 
 @dataclass(frozen=True, slots=True)
-class PositionBias:
-    """Over the comparisons that one judge answered in both orders; the shares are None where there are none.
+class JudgedComparison:
+    """What one judge answered to one comparison, and the lengths of the two completions in tokens.
 
-    `consistency` is the share in which both orders lean to the same completion; `first_preference` is (picked the
-    first shown both times - picked the second shown both times) / n, in [-1, 1], 0 without bias.
+    `invalid` says why each INVALID verdict is missing, in any order.
     """
 
-    comparisons: int
-    consistency: float | None
-    first_preference: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How many of a judge's verdicts are valid, and why the others are missing."""
-
-    asked: int
-    valid: int
-    invalid: dict[InvalidReason, int]
-
-    @property
-    def share(self) -> float:
-        """Valid over asked; 1 where nothing was asked."""
-        return self.valid / self.asked if self.asked else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LengthBias:
-    """How often the longer completion is preferred, over pairs with unlike lengths and no tie; None without any."""
-
-    comparisons: int
-    prefers_longer: float | None
+    verdicts: tuple[Verdict, ...]
+    invalid: tuple[InvalidReason, ...]
+    first_tokens: int
+    second_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +39,42 @@ class Agreement:
 
     @property
     def disagreement(self) -> float | None:
-        """The share in which the two give different answers."""
-        return None if self.three_way is None else 1.0 - self.three_way
+        """The share in which the two prefer opposite sides, where both prefer one."""
+        return None if self.accuracy is None else 1.0 - self.accuracy
 
 
-def position_bias(comparisons: Iterable[Sequence[Verdict]]) -> PositionBias:
-    """Position bias of one judge from its verdicts, grouped by comparison."""
-    both = [means for verdicts in comparisons if len(means := order_means(verdicts)) == len(Order)]
-    if not both:
-        return PositionBias(0, None, None)
-    leans = [(lean(means[Order.AB]), lean(means[Order.BA])) for means in both]
-    consistent = sum(1 for ab, ba in leans if ab is ba)
-    first = sum(1 for pair in leans if pair == (Answer.A, Answer.B))
-    second = sum(1 for pair in leans if pair == (Answer.B, Answer.A))
-    return PositionBias(len(both), consistent / len(both), (first - second) / len(both))
+def judge_metrics(judged: Sequence[JudgedComparison]) -> JudgeMetrics:
+    """How one judge behaved: coverage, position consistency, and the pulls of position and length.
+
+    A judge leans to the side of its mean probability over both orders. Without a verdict coverage is 1.
+    """
+    asked = sum(len(comparison.verdicts) for comparison in judged)
+    invalid = Counter(reason for comparison in judged for reason in comparison.invalid)
+    both = [(each, means) for each in judged if len(means := order_means(each.verdicts)) == len(Order)]
+    leans = [(lean(means[Order.AB]), lean(means[Order.BA])) for _, means in both]
+    return JudgeMetrics(
+        verdicts=asked,
+        coverage=(asked - invalid.total()) / asked if asked else 1.0,
+        invalid=dict(invalid),
+        position_consistency=_same(leans),
+        first_position_preference=_first_preference(leans),
+        prefer_longer_share=prefer_longer_share(
+            [(mean(means.values()), each.first_tokens, each.second_tokens) for each, means in both]
+        ),
+    )
 
 
-def coverage(reasons: Iterable[InvalidReason | None]) -> Coverage:
-    """Coverage from one entry a verdict: None for a valid one, else why it is missing."""
-    counts = Counter(reasons)
-    valid = counts.pop(None, 0)
-    missing = {reason: counts[reason] for reason in InvalidReason if counts[reason]}
-    return Coverage(valid + sum(missing.values()), valid, missing)
+def prefer_longer_share(pairs: Iterable[tuple[float, int, int]]) -> float | None:
+    """How often the longer is preferred, from (P(first is better), length of first, length of second).
 
-
-def length_bias(pairs: Iterable[tuple[float, int, int]]) -> LengthBias:
-    """How often the longer wins, from (P(first is better), length of first, length of second)."""
+    Pairs of one length and ties say nothing of it; None when no other is left.
+    """
     decided = [
         (probability > 0.5) == (first > second)
         for probability, first, second in pairs
         if first != second and probability != 0.5
     ]
-    return LengthBias(len(decided), sum(decided) / len(decided) if decided else None)
+    return sum(decided) / len(decided) if decided else None
 
 
 def agreement(first: Mapping[str, Answer], second: Mapping[str, Answer]) -> Agreement:
@@ -103,6 +86,13 @@ def agreement(first: Mapping[str, Answer], second: Mapping[str, Answer]) -> Agre
     ]
     decided = [pair for pair in valid if Answer.TIE not in pair]
     return Agreement(len(valid), _same(decided), _same(valid), _kappa(valid))
+
+
+def _first_preference(leans: Sequence[tuple[Answer, Answer]]) -> float | None:
+    """(picked the first shown both times - picked the second shown both times) / n: 0 without position bias."""
+    if not leans:
+        return None
+    return (leans.count((Answer.A, Answer.B)) - leans.count((Answer.B, Answer.A))) / len(leans)
 
 
 def _same(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:

@@ -61,6 +61,11 @@ class Preference:
     judges: tuple[str, ...] = ()
     drop_reason: DropReason | None = None
 
+    @property
+    def is_tie(self) -> bool:
+        """Whether it is believed that neither is better."""
+        return self.probability is not None and _margin(self.probability) < TIE_MARGIN
+
     def swap(self) -> Preference:
         probability = None if self.probability is None else 1.0 - self.probability
         return replace(self, probability=probability, answers=self.answers.swap())

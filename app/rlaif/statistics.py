@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.rlaif.calibration import prefer_longer_share
+from app.rlaif.comparison import Answer
+from app.rlaif.evidence import LengthDifference, WinRate
+from app.rlaif.preferences import lean, mean
+
+_OUTCOMES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _RESAMPLED_AT_ONCE = 1_000_000
 
 
@@ -18,53 +24,45 @@ class NothingToEstimate(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean and its confidence interval, from `observations` values in `clusters` prompts."""
+class ClusteredMean:
+    """A mean and its confidence interval, from the values of `clusters` prompts."""
 
     value: float
     low: float
     high: float
-    observations: int
     clusters: int
 
 
-@dataclass(frozen=True, slots=True)
-class LengthDifference:
-    """How the first completions' lengths compare with the second's, in the caller's unit."""
-
-    mean_first: float
-    mean_second: float
-    mean_difference: float
-    first_longer_share: float
-
-
 def win_rate(
-    outcomes: Mapping[str, Sequence[float]], *, rng: np.random.Generator, samples: int = 2000, confidence: float = 0.95
-) -> Estimate:
-    """(wins + ties / 2) / n over outcomes by prompt: 1 a win, 0.5 a tie, 0 a loss.
-
-    Raises NothingToEstimate, and ValueError for an outcome outside [0, 1].
-    """
-    if strange := [value for values in outcomes.values() for value in values if not 0.0 <= value <= 1.0]:
-        raise ValueError(f"outcome {strange[0]} is outside [0, 1]")
-    return clustered_mean(outcomes, rng=rng, samples=samples, confidence=confidence)
-
-
-def paired_difference(
-    pairs: Mapping[str, Sequence[tuple[float, float]]],
+    probabilities: Mapping[str, Sequence[float]],
     *,
     rng: np.random.Generator,
     samples: int = 2000,
     confidence: float = 0.95,
-) -> Estimate:
-    """The mean of first - second over pairs by prompt. Raises NothingToEstimate."""
-    differences = {prompt: [first - second for first, second in given] for prompt, given in pairs.items()}
-    return clustered_mean(differences, rng=rng, samples=samples, confidence=confidence)
+) -> WinRate:
+    """(wins + ties / 2) / n from P(the first is better) of each comparison, by prompt; above 0.5 is a win.
+
+    Raises NothingToEstimate.
+    """
+    leans = {prompt: [lean(probability) for probability in given] for prompt, given in probabilities.items()}
+    outcomes = {prompt: [_OUTCOMES[answer] for answer in given] for prompt, given in leans.items()}
+    estimate = clustered_mean(outcomes, rng=rng, samples=samples, confidence=confidence)
+    counts = Counter(answer for given in leans.values() for answer in given)
+    return WinRate(
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        confidence=confidence,
+        n_prompts=estimate.clusters,
+        wins=counts[Answer.A],
+        ties=counts[Answer.TIE],
+        losses=counts[Answer.B],
+    )
 
 
 def clustered_mean(
     values: Mapping[str, Sequence[float]], *, rng: np.random.Generator, samples: int = 2000, confidence: float = 0.95
-) -> Estimate:
+) -> ClusteredMean:
     """The mean over all values, with the percentile interval of a bootstrap that resamples prompts.
 
     The same `rng` state and the same values give the same interval, whatever the mapping's order.
@@ -78,37 +76,19 @@ def clustered_mean(
     means = _resampled_means(sums, sizes, rng=rng, samples=samples)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    count = int(sizes.sum())
-    return Estimate(math.fsum(sums.tolist()) / count, float(low), float(high), count, len(clusters))
+    return ClusteredMean(math.fsum(sums.tolist()) / int(sizes.sum()), float(low), float(high), len(clusters))
 
 
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
-    """A proportion with Wilson's score interval (J. Am. Stat. Assoc. 22, 1927), each trial its own cluster.
-
-    Raises NothingToEstimate without trials.
-    """
-    if trials == 0:
-        raise NothingToEstimate("there is no trial to estimate a proportion from")
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes do not fit {trials} trials")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / trials
-    spread = 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / spread
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / spread
-    low, high = min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
-    return Estimate(share, low, high, trials, trials)
-
-
-def length_difference(lengths: Iterable[tuple[int, int]]) -> LengthDifference:
-    """Compares the lengths of (first, second) completions. Raises NothingToEstimate."""
-    pairs = list(lengths)
+def length_difference(pairs: Sequence[tuple[float, int, int]]) -> LengthDifference:
+    """From (P(the policy's is better), policy tokens, base tokens). Raises NothingToEstimate."""
     if not pairs:
-        raise NothingToEstimate("there is no pair of lengths to compare")
-    first = math.fsum(pair[0] for pair in pairs) / len(pairs)
-    second = math.fsum(pair[1] for pair in pairs) / len(pairs)
-    longer = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
-    return LengthDifference(first, second, first - second, longer)
+        raise NothingToEstimate("there is no pair whose lengths could be compared")
+    return LengthDifference(
+        policy_mean_tokens=mean(policy for _, policy, _ in pairs),
+        base_mean_tokens=mean(base for _, _, base in pairs),
+        difference_mean=mean(policy - base for _, policy, base in pairs),
+        longer_wins_share=prefer_longer_share(pairs),
+    )
 
 
 def _resampled_means(
