@@ -24,25 +24,6 @@ class JudgedComparison:
     second_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How two judges agree over the comparisons that both decided; None where that is undefined.
-
-    `accuracy` counts where neither says tie; `three_way` counts ties as an answer; `kappa` is Cohen's over all three,
-    undefined where chance alone would agree always.
-    """
-
-    comparisons: int
-    accuracy: float | None
-    three_way: float | None
-    kappa: float | None
-
-    @property
-    def disagreement(self) -> float | None:
-        """The share in which the two prefer opposite sides, where both prefer one."""
-        return None if self.accuracy is None else 1.0 - self.accuracy
-
-
 def judge_metrics(judged: Sequence[JudgedComparison]) -> JudgeMetrics:
     """How one judge behaved: coverage, position consistency, and the pulls of position and length.
 
@@ -56,7 +37,7 @@ def judge_metrics(judged: Sequence[JudgedComparison]) -> JudgeMetrics:
         verdicts=asked,
         coverage=(asked - invalid.total()) / asked if asked else 1.0,
         invalid=dict(invalid),
-        position_consistency=_same(leans),
+        position_consistency=sum(ab is ba for ab, ba in leans) / len(leans) if leans else None,
         first_position_preference=_first_preference(leans),
         prefer_longer_share=prefer_longer_share(
             [(mean(means.values()), each.first_tokens, each.second_tokens) for each, means in both]
@@ -77,15 +58,17 @@ def prefer_longer_share(pairs: Iterable[tuple[float, int, int]]) -> float | None
     return sum(decided) / len(decided) if decided else None
 
 
-def agreement(first: Mapping[str, Answer], second: Mapping[str, Answer]) -> Agreement:
-    """Agreement of two judges' answers by comparison id, in own numbering. INVALID is missing and never disagrees."""
-    valid = [
-        (first[key], second[key])
-        for key in sorted(first.keys() & second.keys())
-        if Answer.INVALID not in (first[key], second[key])
+def disagreement(first: Mapping[str, float], second: Mapping[str, float]) -> float | None:
+    """The share of comparisons in which two judges prefer opposite sides, where both prefer one; None without any.
+
+    The mappings hold P(first is better) by comparison id; what only one judge decided is left out.
+    """
+    decided = [
+        (first[key] > 0.5) != (second[key] > 0.5)
+        for key in first.keys() & second.keys()
+        if first[key] != 0.5 and second[key] != 0.5
     ]
-    decided = [pair for pair in valid if Answer.TIE not in pair]
-    return Agreement(len(valid), _same(decided), _same(valid), _kappa(valid))
+    return sum(decided) / len(decided) if decided else None
 
 
 def _first_preference(leans: Sequence[tuple[Answer, Answer]]) -> float | None:
@@ -93,17 +76,3 @@ def _first_preference(leans: Sequence[tuple[Answer, Answer]]) -> float | None:
     if not leans:
         return None
     return (leans.count((Answer.A, Answer.B)) - leans.count((Answer.B, Answer.A))) / len(leans)
-
-
-def _same(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    return sum(1 for one, other in pairs if one is other) / len(pairs) if pairs else None
-
-
-def _kappa(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    """Cohen's kappa (Educ. Psychol. Meas. 20, 1960)."""
-    observed = _same(pairs)
-    if observed is None:
-        return None
-    one, other = Counter(pair[0] for pair in pairs), Counter(pair[1] for pair in pairs)
-    chance = sum(one[answer] * other[answer] for answer in one) / len(pairs) ** 2
-    return None if chance == 1.0 else (observed - chance) / (1.0 - chance)
