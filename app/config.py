@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     stop_grace_s: Annotated[float, Field(gt=0, le=60)] = Field(
         4.0, description="How long a child may take to stop before it is killed"
     )
+    stage_registry: str = Field(
+        "workers.stages.registry:STAGES", description="`module:name` of the mapping that says which function runs what"
+    )
     log_json: bool = Field(True, description="Structured JSON logs; false for a person's terminal")
 
     @model_validator(mode="before")

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
+    op.create_index(op.f("ix_outbox_shard_id"), "outbox", ["shard_id"], unique=False)
     op.create_table(
         "projects",
         sa.Column("id", sa.String(length=64, collation="C"), nullable=False),
@@ -258,6 +259,13 @@ def upgrade() -> None:
         ["cancel_requested_at"],
         unique=False,
         postgresql_where=sa.text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
+    )
+    op.create_index(
+        "ix_runs_pause_pending",
+        "runs",
+        ["pause_requested_at"],
+        unique=False,
+        postgresql_where=sa.text("pause_requested_at IS NOT NULL AND status IN ('queued', 'running')"),
     )
     op.create_index(op.f("ix_runs_project_id_id"), "runs", ["project_id", "id"], unique=False)
     op.create_table(
@@ -653,6 +661,11 @@ def downgrade() -> None:
     op.drop_table("checkpoints")
     op.drop_index(op.f("ix_runs_project_id_id"), table_name="runs")
     op.drop_index(
+        "ix_runs_pause_pending",
+        table_name="runs",
+        postgresql_where=sa.text("pause_requested_at IS NOT NULL AND status IN ('queued', 'running')"),
+    )
+    op.drop_index(
         "ix_runs_cancel_pending",
         table_name="runs",
         postgresql_where=sa.text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
@@ -672,4 +685,5 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_api_keys_project_id"), table_name="api_keys")
     op.drop_table("api_keys")
     op.drop_table("projects")
+    op.drop_index(op.f("ix_outbox_shard_id"), table_name="outbox")
     op.drop_table("outbox")

@@ -59,17 +59,18 @@ class ShardStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+CANCEL_PENDING = "cancel_requested_at IS NOT NULL AND finished_at IS NULL"
+PAUSE_PENDING = "pause_requested_at IS NOT NULL AND status IN ('queued', 'running')"
+
+
 class Run(Base):
     """One execution of a recipe. `version` grows with every visible change and is the ETag."""
 
     __tablename__ = "runs"
     __table_args__ = (
         Index(None, "project_id", "id"),
-        Index(
-            "ix_runs_cancel_pending",
-            "cancel_requested_at",
-            postgresql_where=text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
-        ),
+        Index("ix_runs_cancel_pending", "cancel_requested_at", postgresql_where=text(CANCEL_PENDING)),
+        Index("ix_runs_pause_pending", "pause_requested_at", postgresql_where=text(PAUSE_PENDING)),
         CheckConstraint(
             "(status IN ('succeeded','failed','cancelled')) = (finished_at IS NOT NULL)", name="finished_when_terminal"
         ),
@@ -173,6 +174,7 @@ class Outbox(Base):
     """A message that became true with the transaction that wrote it; the relay sends it and deletes the row."""
 
     __tablename__ = "outbox"
+    __table_args__ = (Index(None, "shard_id"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     shard_id: Mapped[Ref]
