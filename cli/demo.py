@@ -13,14 +13,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cli.address import free_port
 from cli.client.checkpoints import pull
 from cli.client.connection import Connection
 from cli.client.watch import exit_code, watch
 from cli.exits import Exit
 from cli.stack.errors import Interrupted, StackError
-from cli.stack.home import Home
-from cli.stack.stack import Stack, StackOptions
-from cli.up import free_port
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -50,6 +48,9 @@ def demo(
 
 
 def _on_a_stack(directory: Path, examples: Path, output: Path) -> dict[str, Any]:
+    from cli.stack.home import Home  # the API's image has neither psutil nor redis
+    from cli.stack.stack import Stack, StackOptions
+
     options = StackOptions(port=free_port("127.0.0.1"), models_dir=examples, durable=False)
     with Stack(Home.at(directory), options) as stack:
         console.print("starting PostgreSQL, Redis, API, relay and two workers")

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from cli import processes
+from cli.client import resources, runs
+from cli.client.checkpoints import checkpoints
+from cli.demo import demo
 from cli.up import up
 
 app = typer.Typer(
     name="rlaif",
     help="RLAIF as a service: a rubric, a prompt set and a base model in; a trained checkpoint and its evidence out.",
-    epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 the data directory is in use by another `rlaif up`.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 the data directory is in use by another `rlaif up`, "
+    "4 the service refused, 5 the service does not answer.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-app.command(rich_help_panel="Run a stack")(up)
-for command in (processes.serve, processes.worker, processes.relay, processes.migrate):
-    app.command(rich_help_panel="Run one process")(command)
+
+for whole in (up, demo):
+    app.command(rich_help_panel="Run a stack")(whole)
+ONE_PROCESS: tuple[Callable[..., None], ...] = (
+    processes.serve,
+    processes.worker,
+    processes.relay,
+    processes.migrate,
+    processes.health,
+)
+for part in ONE_PROCESS:
+    app.command(rich_help_panel="Run one process")(part)
+
+resources.keys.command("bootstrap")(processes.bootstrap_key)
+for group in (
+    resources.rubrics,
+    resources.prompts,
+    resources.models,
+    resources.judges,
+    resources.secrets,
+    resources.keys,
+    runs.runs,
+    runs.preferences,
+    checkpoints,
+):
+    app.add_typer(group, rich_help_panel="Use a service")
+app.command(rich_help_panel="Use a service")(runs.report)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.address import local_url
+from cli.exits import Exit
 from cli.stack.ready import announce
 
 
@@ -36,7 +38,33 @@ def serve() -> None:
     server = uvicorn.Server(config)
     server.run()
     if not server.started:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FAILURE)
+
+
+def health() -> None:
+    """Ask the API of RLAIF_HOST and RLAIF_PORT whether it is ready; for a container's health check."""
+    import httpx
+
+    from app.config import settings
+
+    url = f"{local_url(settings().host, settings().port)}/readyz"
+    try:
+        answer = httpx.get(url, timeout=2.5)
+    except httpx.TransportError as error:
+        typer.echo(f"no answer from {url}: {error!r}", err=True)
+        raise typer.Exit(Exit.FAILURE) from None
+    typer.echo(answer.text)
+    raise typer.Exit(Exit.OK if answer.is_success else Exit.FAILURE)
+
+
+def bootstrap_key(
+    project: Annotated[str, typer.Option(help="Name of the project, made if there is none.")] = "default",
+) -> None:
+    """Print a new admin key, written straight to the database of RLAIF_DATABASE_URL; for an operator."""
+    from app.config import settings
+    from cli.first_key import bootstrap
+
+    typer.echo(bootstrap(settings(), project))
 
 
 def worker(
@@ -47,9 +75,10 @@ def worker(
     from celery.signals import worker_ready
     from workers.celery import app
 
-    @worker_ready.connect(weak=False)
     def note_ready(**_: object) -> None:
         announce()
+
+    worker_ready.connect(note_ready, weak=False)
 
     app.worker_main(["worker", "--queues", ",".join(queues), "--hostname", f"{name}@%h"])
 

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cli.address import free_port
 from cli.exits import Exit
+from cli.stack.errors import AlreadyRunning, Interrupted, StackError
 
 
 def up(
@@ -33,9 +35,9 @@ def up(
     ] = None,
 ) -> None:
     """Run PostgreSQL, Redis, the API, the relay and the workers here, restart what dies, stop all on ctrl-C."""
-    from cli.stack import errors, foreground  # the API's image has neither psutil nor redis
+    from cli.stack import foreground  # the API's image has neither psutil nor redis
     from cli.stack.home import Home
-    from cli.stack.stack import Stack, StackOptions, free_port
+    from cli.stack.stack import Stack, StackOptions
 
     options = StackOptions(
         database_url=database_url,
@@ -49,8 +51,8 @@ def up(
     console = Console(soft_wrap=True, highlight=False)
     try:
         foreground.run(Stack(Home.at(data_dir), options), console)
-    except errors.Interrupted:
+    except Interrupted:
         console.print("stopped")
-    except errors.StackError as error:
+    except StackError as error:
         console.print(Text(str(error), style="red"))
-        raise typer.Exit(Exit.ALREADY_RUNNING if isinstance(error, errors.AlreadyRunning) else Exit.FAILURE) from None
+        raise typer.Exit(Exit.ALREADY_RUNNING if isinstance(error, AlreadyRunning) else Exit.FAILURE) from None

@@ -6,14 +6,18 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
+import httpx
 import psutil
 
+from cli.address import free_port
 from cli.stack.home import Home
 from cli.stack.process import tail
-from cli.stack.stack import Stack, StackOptions, free_port
+from cli.stack.stack import Stack, StackOptions
 from cli.stack.sweep import marked
 
 Found = TypeVar("Found")
@@ -50,6 +54,20 @@ class RealStack(Stack):
     def environment(self, name: str) -> dict[str, str]:
         return super().environment(name) | self.env["*"] | self.env[name]
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+        super().__exit__(kind, error, trace)
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """A client of the API with the admin key; made when first asked for, which needs the database."""
+        return httpx.Client(
+            base_url=self.address, headers={"Authorization": f"Bearer {self.api_key()}"}, timeout=httpx.Timeout(40.0)
+        )
+
     def kill(self, name: str) -> None:
         """`kill -9` of everything that belongs to the part, its children in other sessions too."""
         for process in marked(self.home, name):
@@ -57,9 +75,8 @@ class RealStack(Stack):
         self.processes.pop(name).kill()
 
     def restart(self, name: str) -> None:
-        """Start a part again and wait until it is ready; what is left of it is killed first."""
-        if name in self.processes:
-            self.kill(name)
+        """Ask a part to stop, start it again, and wait until it is ready."""
+        self.stop(name)
         self.start(name)
 
     def suspend(self, name: str) -> None:

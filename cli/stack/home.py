@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from cli.private_file import write_private
 from cli.stack.errors import AlreadyRunning, StackError
 
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path; Linux allows 107, macOS 103
@@ -85,18 +86,6 @@ class Home:
         return path.read_text().strip()
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(descriptor)
-    draft.rename(path)
-
-
 class Lock:
     """An advisory lock on the data directory; the kernel drops it with the last process that holds the descriptor."""
 
@@ -118,12 +107,20 @@ class Lock:
                 return fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pid = holder(home)
-                if time.monotonic() > deadline or (pid is not None and psutil.pid_exists(pid)):
+                if time.monotonic() > deadline or (pid is not None and _is_alive(pid)):
                     raise AlreadyRunning(home.root, pid=pid) from None
                 time.sleep(0.05)
 
     def release(self) -> None:
         os.close(self.descriptor)
+
+
+def _is_alive(pid: int) -> bool:
+    """A killed process that nobody has waited for still has a pid, but it does nothing more."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def holder(home: Home) -> int | None:

@@ -36,11 +36,11 @@ SETTINGS = {
     "log_timezone": "UTC",
     "logging_collector": "off",
 }
-FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off"}  # safe against kill -9 of the server, not of the machine
 
 
 class Postgres:
-    """The embedded cluster of one stack. `durable=False` trades a safe disk for speed: for tests alone."""
+    """The embedded cluster of one stack. `durable=False` trades a power cut's safety for speed: for tests alone."""
 
     def __init__(self, home: Home, *, durable: bool = True) -> None:
         self.directory = home.cluster

@@ -50,9 +50,10 @@ class Process:
         self._popen.send_signal(number)
 
     def signal_group(self, number: os_signal.Signals) -> None:
-        """Send a signal to every process of the part's group that still exists."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+        """Send a signal to every process of the part's group, as long as its leader lives and the number is its own."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
 
     def ended_by(self, deadline: float) -> bool:
         """Wait until the leader has ended or the deadline on the monotonic clock has passed."""

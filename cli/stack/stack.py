@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
@@ -15,6 +14,9 @@ from typing import Self
 
 import httpx
 
+from app.config import Settings
+from cli.address import local_url
+from cli.first_key import kept_key
 from cli.stack.errors import Interrupted, PartFailed
 from cli.stack.guard import Guard
 from cli.stack.home import Home, Lock
@@ -71,8 +73,7 @@ class Stack:
     @property
     def address(self) -> str:
         """The API's base URL as reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.options.host, self.options.host)  # noqa: S104
-        return f"http://[{host}]:{self.options.port}" if ":" in host else f"http://{host}:{self.options.port}"
+        return local_url(self.options.host, self.options.port)
 
     def _parts(self) -> Iterable[Part]:
         if self.postgres:
@@ -85,6 +86,10 @@ class Stack:
             for number in range(1, count + 1):
                 name = f"worker-{queue}" if number == 1 else f"worker-{queue}-{number}"
                 yield self._own(name, "worker", "--queues", queue, "--name", name, ready=self._announced(name))
+
+    def api_key(self) -> str:
+        """The admin key of the project `default`, kept in the data directory. The database must be up."""
+        return kept_key(Settings(database_url=self.database_url), self.home.api_key_file)
 
     def _own(self, name: str, *command: str, ready: Callable[[], bool]) -> Part:
         return Part(name, (sys.executable, "-P", "-m", "cli.main", *command), ready)
@@ -156,7 +161,9 @@ class Stack:
             self.wait_ready(name)
 
     def launch(self, name: str) -> None:
-        """Start one part without waiting for it; what is left of its last process is ended first."""
+        """Start one part without waiting for it; its last process and what is left of it are ended first."""
+        if name in self.processes:
+            self.processes.pop(name).kill()
         end_part(self.home, name)
         self.home.ready_file(name).unlink(missing_ok=True)
         if name == "postgres" and self.postgres:
@@ -195,11 +202,3 @@ class Stack:
                 self.processes[name].kill()
             end_part(self.home, name)
             del self.processes[name]
-
-
-def free_port(host: str) -> int:
-    """A TCP port that nobody listens on at this moment."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.bind((host, 0))
-        return int(listener.getsockname()[1])
