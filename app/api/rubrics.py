@@ -1,0 +1,81 @@
+"""`/v1/rubrics`: what "better" means."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from app.api.bodies import StrictRoute
+from app.api.dependencies import Reader, ReadSession, Writer, WriteSession, path_id
+from app.api.idempotency import Once
+from app.api.pagination import Paging
+from app.db.ids import Kind
+from app.rlaif.rubric import Rubric
+from app.schemas.page import Page
+from app.schemas.rubric import RevisionOut, RubricIn, RubricOut
+from app.services import rubrics
+from app.services.rubrics import LatestRubric
+
+router = APIRouter(prefix="/v1/rubrics", tags=["rubrics"], route_class=StrictRoute)
+RubricId = Annotated[
+    str,
+    path_id(Kind.RUBRIC),
+    Path(description="Id of the rubric", examples=["rubric_01m7xk5mgzeyva4mageqj2tqtk"]),
+]
+NameFilter = Annotated[str | None, Query(max_length=200, description="Only the object of this name")]
+
+
+@router.post("", status_code=201, response_model=RubricOut, operation_id="create_rubric")
+def create_rubric(body: RubricIn, caller: Writer, session: WriteSession, once: Once) -> Response:
+    """Create a rubric with its first revision.
+
+    Every criterion is checked now: a pattern that is not RE2, or a JSON schema whose evaluation could explode,
+    is refused here and not in the middle of a run.
+    """
+    return once(
+        lambda: _out(rubrics.create(session, caller.project_id, name=body.name, content=body.content)),
+        at="/v1/rubrics/{id}",
+    )
+
+
+@router.get("", operation_id="list_rubrics")
+def list_rubrics(caller: Reader, session: ReadSession, paging: Paging, name: NameFilter = None) -> Page[RubricOut]:
+    """List rubrics, newest first, each with its newest revision."""
+    return paging.page(rubrics.page(session, caller.project_id, paging.slice, name=name), _out)
+
+
+@router.get("/{rubric_id}", operation_id="get_rubric")
+def get_rubric(rubric_id: RubricId, caller: Reader, session: ReadSession) -> RubricOut:
+    """Get a rubric with its newest revision."""
+    return _out(rubrics.get(session, caller.project_id, rubric_id))
+
+
+@router.post("/{rubric_id}/revisions", status_code=201, response_model=RevisionOut, operation_id="create_revision")
+def create_revision(rubric_id: RubricId, body: Rubric, caller: Writer, session: WriteSession, once: Once) -> Response:
+    """Add a revision. Content equal to an existing revision's answers that revision: nothing is made twice."""
+    return once(
+        lambda: RevisionOut.of(rubrics.revise(session, caller.project_id, rubric_id, content=body)),
+        at=f"/v1/rubrics/{rubric_id}/revisions",
+    )
+
+
+@router.get("/{rubric_id}/revisions", operation_id="list_revisions")
+def list_revisions(rubric_id: RubricId, caller: Reader, session: ReadSession, paging: Paging) -> Page[RevisionOut]:
+    """List a rubric's revisions, newest first."""
+    return paging.page(rubrics.revisions(session, caller.project_id, rubric_id, paging.slice), RevisionOut.of)
+
+
+@router.get("/{rubric_id}/revisions/{number}", operation_id="get_revision")
+def get_revision(
+    rubric_id: RubricId,
+    number: Annotated[int, Path(ge=1, le=2**31 - 1, description="The revision's number", examples=[1])],
+    caller: Reader,
+    session: ReadSession,
+) -> RevisionOut:
+    """Get one revision by its number."""
+    return RevisionOut.of(rubrics.get_revision(session, caller.project_id, rubric_id, number))
+
+
+def _out(latest: LatestRubric) -> RubricOut:
+    return RubricOut.of(latest.rubric, latest.revision)

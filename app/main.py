@@ -1,0 +1,83 @@
+"""create_app(settings): the only place where the parts of the API are wired together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from app import config, observability
+from app.api import operations, problems, rubrics
+from app.config import Settings
+from app.db.session import SessionFactory, make_engine, make_read_session_factory, make_session_factory
+from app.services import keys
+from app.storage import ArtifactStore
+
+ROUTERS = (operations.router, rubrics.router)
+
+
+class PublicWithoutKeys(RuntimeError):
+    """The API was to listen on a public address while its database has no active key."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole API on one database. Nothing is connected to before the server starts."""
+    observability.configure_logging(settings)
+    app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False)
+    _connect(app, settings)
+    problems.install(app)
+    app.add_middleware(
+        observability.RequestContext,
+        histogram=observability.request_histogram(app.state.registry),
+        on_error=problems.internal_error,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """For `uvicorn --factory app.main:from_environment`."""
+    return create_app(config.settings())
+
+
+def _connect(app: FastAPI, settings: Settings) -> None:
+    engine = make_engine(settings)
+    app.state.settings = settings
+    app.state.engine = engine
+    app.state.sessions = make_session_factory(engine)
+    app.state.read_sessions = make_read_session_factory(engine)
+    app.state.store = ArtifactStore(settings.artifacts_dir)
+    app.state.registry = CollectorRegistry()
+    operations.EngineGauges(app.state.read_sessions).register(app.state.registry)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await run_in_threadpool(_refuse_open_door, app.state.settings, app.state.read_sessions)
+    yield
+    app.state.engine.dispose()
+
+
+def _refuse_open_door(settings: Settings, sessions: SessionFactory) -> None:
+    if _is_loopback(settings.host):
+        return
+    with sessions() as session:
+        if not keys.any_active(session):
+            raise PublicWithoutKeys(
+                f"refusing to listen on {settings.host} while no API key is active: make one with `rlaif keys create`, "
+                "or set RLAIF_HOST=127.0.0.1"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
