@@ -13,6 +13,9 @@ from typing import TypeVar
 
 import httpx
 import psutil
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from cli.address import free_port
 from cli.stack.home import Home
@@ -67,6 +70,11 @@ class RealStack(Stack):
         return httpx.Client(
             base_url=self.address, headers={"Authorization": f"Bearer {self.api_key()}"}, timeout=httpx.Timeout(40.0)
         )
+
+    @cached_property
+    def sessions(self) -> sessionmaker[Session]:
+        """Makes sessions on the stack's database, each with a connection of its own: for looking, and for fixtures."""
+        return sessionmaker(create_engine(self.database_url, poolclass=NullPool), expire_on_commit=False)
 
     def kill(self, name: str) -> None:
         """`kill -9` of everything that belongs to the part, its children in other sessions too."""

@@ -23,23 +23,16 @@ def run(stack: Stack, console: Console) -> None:
     """Start, supervise and stop the stack. Raises StackError when it cannot start."""
     with _signals(stack), stack:
         started = time.monotonic()
+        file = stack.home.api_key_file
+        known = file.exists() and file.read_text()
         stack.start_all()
         console.print(f"ready in {time.monotonic() - started:.1f} s at {stack.address}")
-        _tell_key(stack, console)
+        if file.read_text() != known:
+            console.print(f"API key, shown this once: {stack.api_key()}", markup=False)
+        console.print(f'try: curl -H "Authorization: Bearer $(cat {file})" {stack.address}/v1/runs', markup=False)
         _supervise(stack, console)
         console.print("stopping")
     console.print("stopped")
-
-
-def _tell_key(stack: Stack, console: Console) -> None:
-    """Show the admin key the one time that it is new, and how it is used."""
-    file = stack.home.api_key_file
-    before = file.read_text().strip() if file.exists() else None
-    key = stack.api_key()
-    if key != before:
-        console.print(f"API key, shown this once: {key}", markup=False)
-    console.print(f"API key file: {file}", markup=False)
-    console.print(f'try: curl -H "Authorization: Bearer $(cat {file})" {stack.address}/v1/runs', markup=False)
 
 
 def _supervise(stack: Stack, console: Console) -> None:

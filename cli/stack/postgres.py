@@ -66,7 +66,8 @@ class Postgres:
         draft.mkdir(mode=0o700)
         if (account := _account()) is not None:
             os.chown(draft, account.pw_uid, account.pw_gid)
-        options = ("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", f"--username={OWNER}")
+        language = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+        options = ("--auth=trust", "--no-instructions", f"--username={OWNER}", *language)
         argv = (*_unprivileged(), str(_binary("initdb")), *options, f"--pgdata={draft}")
         done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603 - the argument list is ours
         if done.returncode:

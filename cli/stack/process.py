@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_BYTES = 4000
+FULL_LOG_BYTES = 16 * 2**20  # a longer log is put aside at the part's next start
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Process:
         self.part = part
         self.log = log
         self.started_at = time.monotonic()
+        if log.exists() and log.stat().st_size > FULL_LOG_BYTES:
+            log.rename(log.with_suffix(".log.1"))
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - the argument list is ours
                 part.argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -126,6 +127,7 @@ class Stack:
         self._lock = Lock(self.home)
         try:
             sweep(self.home)
+            self.home.sockets()  # the one made on construction may have gone with the last holder
             self._guard = Guard(self.home, self._lock)
         except BaseException:
             self._lock.release()
@@ -139,11 +141,16 @@ class Stack:
             self.stop()
         finally:
             self._guard.dismiss()
+            shutil.rmtree(self.home.sockets())
             self._lock.release()
 
     def start_all(self) -> None:
-        """Start everything in order: the servers and the schema, then our processes side by side. Errors as `start`."""
+        """Start everything in order: the servers and the schema, then our processes side by side. Errors as `start`.
+
+        The first key is made before the API starts, which refuses a public address while there is none.
+        """
         self.start_servers()
+        self.api_key()
         self.start(*(name for name in self.parts if name not in SERVERS))
 
     def start_servers(self) -> None:
