@@ -1,4 +1,4 @@
-"""API keys: who calls, for which project, with which scopes. A key's plaintext exists once, in its creation's answer."""
+"""API keys: who calls, for which project, with which scopes. A plaintext exists once, in its creation's answer."""
 
 from __future__ import annotations
 
