@@ -1,0 +1,166 @@
+"""Runs as the API reads them: one indexed statement for a run with its stages, and one for its version alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.db.models import (
+    Event,
+    Judge,
+    MetricPoint,
+    PromptSet,
+    Run,
+    RunStatus,
+    Shard,
+    ShardStatus,
+    Stage,
+    StageStatus,
+)
+from app.repositories.pages import Chunk, Slice, chunk
+from app.rlaif.pipeline import Inputs
+from app.rlaif.recipe import StageKind
+
+
+@dataclass(frozen=True, slots=True)
+class RunningShard:
+    """What the holder of a shard last reported."""
+
+    stage_id: str
+    done_units: int
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage; `phase_started_at` is when the first shard of its present phase was first claimed."""
+
+    stage: Stage
+    phase_started_at: datetime | None
+    running: tuple[RunningShard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it was at `now`, by the database's clock."""
+
+    run: Run
+    stages: tuple[StageRow, ...]
+    inputs: Inputs
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunMark:
+    """What a poll needs to know first."""
+
+    version: int
+    status: RunStatus
+
+
+def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
+    """The run with its stages, in one statement."""
+    rows = session.execute(snapshot(project_id, run_id)).all()
+    if not rows:
+        return None
+    first = rows[0]
+    running = [RunningShard(*item) for item in first.running or ()]
+    stages = tuple(_stage(row, running) for row in rows if row.Stage is not None)
+    inputs = Inputs(
+        train_prompts=first.train_count,
+        held_out_prompts=first.held_out_count,
+        judge_is_local=first.judge_kind == "local",
+        evaluation_judge_is_local=first.evaluation_judge_kind == "local",
+    )
+    return RunRow(first.Run, stages, inputs, first.now)
+
+
+def snapshot(project_id: str, run_id: str) -> Select[Any]:
+    """The statement behind `find`: a row a stage, everything by primary or unique key."""
+    judge, evaluation_judge, first_shard = aliased(Judge), aliased(Judge), aliased(Shard)
+    running = (
+        select(func.jsonb_agg(func.jsonb_build_array(Shard.stage_id, Shard.done_units, Shard.progress)))
+        .where(Shard.run_id == run_id, Shard.status == ShardStatus.RUNNING)
+        .scalar_subquery()
+    )
+    opening = and_(first_shard.stage_id == Stage.id, first_shard.phase == Stage.phase, first_shard.position == 0)
+    return (
+        select(
+            Run,
+            Stage,
+            PromptSet.train_count,
+            PromptSet.held_out_count,
+            judge.kind.label("judge_kind"),
+            evaluation_judge.kind.label("evaluation_judge_kind"),
+            first_shard.started_at.label("phase_started_at"),
+            running.label("running"),
+            func.now().label("now"),
+        )
+        .join(PromptSet, PromptSet.id == Run.prompt_set_id)
+        .outerjoin(judge, judge.id == Run.judge_id)
+        .outerjoin(evaluation_judge, evaluation_judge.id == Run.evaluation_judge_id)
+        .outerjoin(Stage, Stage.run_id == Run.id)
+        .outerjoin(first_shard, opening)
+        .where(Run.id == run_id, Run.project_id == project_id)
+        .order_by(Stage.round, Stage.position)
+    )
+
+
+def _stage(row: Row[Any], running: list[RunningShard]) -> StageRow:
+    mine = tuple(shard for shard in running if shard.stage_id == row.Stage.id)
+    return StageRow(row.Stage, row.phase_started_at, mine)
+
+
+def mark(session: Session, project_id: str, run_id: str) -> RunMark | None:
+    """Version and status: one row by primary key."""
+    query = select(Run.version, Run.status).where(Run.id == run_id, Run.project_id == project_id)
+    row = session.execute(query).one_or_none()
+    return None if row is None else RunMark(*row)
+
+
+def get(session: Session, project_id: str, run_id: str) -> Run | None:
+    return session.scalar(select(Run).where(Run.id == run_id, Run.project_id == project_id))
+
+
+def locked(session: Session, project_id: str, run_id: str) -> Run | None:
+    """The run, held against every other writer until the transaction ends."""
+    query = select(Run).where(Run.id == run_id, Run.project_id == project_id)
+    return session.scalar(query.with_for_update().execution_options(populate_existing=True))
+
+
+def page(session: Session, project_id: str, slice_: Slice, *, statuses: Collection[RunStatus]) -> Chunk[Run]:
+    """Newest first."""
+    query = select(Run).where(Run.project_id == project_id)
+    if statuses:
+        query = query.where(Run.status.in_(statuses))
+    return chunk(session, query, slice_, by=Run.id, newest_first=True)
+
+
+def stages(session: Session, run_id: str) -> list[Stage]:
+    """In the order in which they run."""
+    return list(session.scalars(select(Stage).where(Stage.run_id == run_id).order_by(Stage.round, Stage.position)))
+
+
+def sources(session: Session, run_id: str) -> dict[StageKind, str]:
+    """The stages of the first round that another run executed, and which."""
+    query = select(Stage.kind, Stage.source_run_id).where(
+        Stage.run_id == run_id, Stage.round == 0, Stage.status == StageStatus.REUSED
+    )
+    return {kind: source for kind, source in session.execute(query) if source is not None}
+
+
+def events(session: Session, run_id: str, *, after: int, limit: int) -> list[Event]:
+    """At most `limit` events behind the one with id `after`."""
+    query = select(Event).where(Event.run_id == run_id, Event.id > after).order_by(Event.id).limit(limit)
+    return list(session.scalars(query))
+
+
+def metric_points(session: Session, stage_id: str, *, after: int, limit: int) -> list[MetricPoint]:
+    """At most `limit` points of one stage behind the step `after`."""
+    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, MetricPoint.step > after)
+    return list(session.scalars(query.order_by(MetricPoint.step).limit(limit)))

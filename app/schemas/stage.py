@@ -1,0 +1,103 @@
+"""A stage of a run as clients see it: how far, how fast, how long still, at what cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.db.models import StageStatus
+from app.repositories.runs import RunRow, StageRow
+from app.rlaif.pipeline import PhaseName, phases
+from app.rlaif.progress import Progress
+from app.rlaif.recipe import Recipe, StageKind
+
+
+class StageUsageOut(BaseModel):
+    """What the stage has cost so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    judge_usd: float = Field(examples=[0.0421])
+    judge_calls: int = Field(examples=[2400])
+    prompt_tokens: int = Field(description="Tokens that judges read", examples=[812_000])
+    completion_tokens: int = Field(description="Tokens that judges wrote", examples=[2400])
+    compute_seconds: float = Field(description="Worker seconds of all attempts", examples=[31.7])
+
+
+class StageOut(BaseModel):
+    """One stage of one round. The counts, the pace and the time left are those of its present phase."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(examples=["stage_01m7xk5mgzeyva4mageqj2tqtk"])
+    round: int = Field(examples=[0])
+    kind: StageKind
+    status: StageStatus
+    phase: PhaseName
+    done_shards: int = Field(examples=[3])
+    total_shards: int = Field(examples=[4])
+    done_units: int = Field(description="Prompts, or training steps, or 1 for what is done at once", examples=[192])
+    total_units: int = Field(examples=[256])
+    throughput: float | None = Field(description="Units a second; null before the first is done", examples=[9.6])
+    eta_seconds: float | None = Field(description="Until the present phase ends; null while unknown", examples=[6.7])
+    metrics: dict[str, Any] = Field(description="The last ones while it runs, its results afterwards")
+    usage: StageUsageOut
+    source_run_id: str | None = Field(description="The run that executed a reused stage", examples=[None])
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: StageRow, run: RunRow, recipe: Recipe) -> Self:
+        stage, progress = row.stage, _progress(row, run)
+        running = stage.status is StageStatus.RUNNING
+        return cls(
+            id=stage.id,
+            round=stage.round,
+            kind=stage.kind,
+            status=stage.status,
+            phase=phases(stage.kind, recipe, run.inputs)[stage.phase].name,
+            done_shards=stage.done_shards,
+            total_shards=stage.total_shards,
+            done_units=int(progress.done),
+            total_units=progress.total,
+            throughput=progress.throughput if running else None,
+            eta_seconds=progress.eta_s if running else None,
+            metrics=_metrics(row),
+            usage=StageUsageOut(
+                judge_usd=float(stage.judge_usd),
+                judge_calls=stage.judge_calls,
+                prompt_tokens=stage.prompt_tokens,
+                completion_tokens=stage.completion_tokens,
+                compute_seconds=stage.compute_seconds,
+            ),
+            source_run_id=stage.source_run_id,
+            started_at=stage.started_at,
+            finished_at=stage.finished_at,
+        )
+
+
+def _progress(row: StageRow, run: RunRow) -> Progress:
+    stage = row.stage
+    started = row.phase_started_at or stage.started_at or run.now
+    elapsed_s = ((stage.finished_at or run.now) - started).total_seconds()
+    if (steps := _steps(row)) is not None:
+        return Progress(*steps, elapsed_s)
+    return Progress(stage.done_units + sum(shard.done_units for shard in row.running), stage.total_units, elapsed_s)
+
+
+def _steps(row: StageRow) -> tuple[int, int] | None:
+    """A stage of one unit is as far as the steps of the one shard that does it."""
+    if row.stage.total_units > 1 or len(row.running) != 1:
+        return None
+    progress = row.running[0].progress
+    return (int(progress["step"]), int(progress["total"])) if progress.get("total") else None
+
+
+def _metrics(row: StageRow) -> dict[str, Any]:
+    reports = [shard.progress for shard in row.running if "metrics" in shard.progress]
+    if not reports:
+        return row.stage.metrics
+    last = max(reports, key=lambda report: float(report["step"]))
+    return {**row.stage.metrics, **last["metrics"], "step": last["step"], "total": last["total"]}
