@@ -1,0 +1,148 @@
+"""How a holder's time with a shard ends. Each function checks the token, and answers False when it is stale.
+
+A shard's end and all that follows from it (the next phase, the run's end, events, doorbells) are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from app.db.models import Shard, ShardStatus, Stage
+from app.repositories import outbox
+from app.services.engine.control import note_pause
+from app.services.engine.hold import Hold, hold, is_runnable
+from app.services.engine.lease import count_units
+from app.services.engine.notices import EventType, emit, touch
+from app.services.engine.progression import advance, fail, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an attempt failed: a stable code and what a person should read."""
+
+    code: str
+    detail: str
+
+    def at(self, stage: Stage, shard: Shard) -> dict[str, object]:
+        """The cause as it is stored and shown, with its place."""
+        return {
+            "code": self.code,
+            "detail": self.detail,
+            "stage": stage.kind.value,
+            "shard": shard.id,
+            "attempt": shard.attempt,
+        }
+
+
+def complete(session: Session, shard_id: str, token: int, *, units: int, metrics: Mapping[str, Any]) -> bool:
+    """The shard has succeeded. The last one of its phase opens what comes next."""
+    held = hold(session, shard_id, token)
+    if held is None:
+        return False
+    run, stage, shard = held.run, held.stage, held.shard
+    _close(shard, ShardStatus.SUCCEEDED)
+    shard.error = None
+    count_units(held, done=units, total=units)
+    stage.done_shards += 1
+    stage.metrics = _merged(stage.metrics, metrics, add=bool(shard.payload))
+    session.flush()
+    if stage.done_shards == stage.total_shards and run.cancel_requested_at is None:
+        advance(session, run, stage)
+    settle(session, run)
+    touch(session, run.id)
+    return True
+
+
+def _merged(known: Mapping[str, Any], new: Mapping[str, Any], *, add: bool) -> dict[str, Any]:
+    """A shard that is its whole phase reports as it is; the numbers of ranges are counts, which add up."""
+    if not add:
+        return {**known, **new}
+    return {
+        **known,
+        **{name: known.get(name, 0) + value if _is_number(value) else value for name, value in new.items()},
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def fail_attempt(session: Session, shard_id: str, token: int, cause: Cause, *, retryable: bool = True) -> bool:
+    """The attempt counts. At the ceiling, or where trying again cannot help, the run fails with the cause."""
+    held = hold(session, shard_id, token)
+    if held is None:
+        return False
+    fail_held(session, held, cause, retryable=retryable)
+    return True
+
+
+def fail_held(session: Session, held: Hold, cause: Cause, *, retryable: bool) -> None:
+    """`fail_attempt`, under locks that are held."""
+    run, stage, shard = held.run, held.stage, held.shard
+    shard.error = cause.at(stage, shard)
+    if run.cancel_requested_at is not None:
+        _close(shard, ShardStatus.CANCELLED)
+    elif retryable and shard.attempt < shard.max_attempts:
+        emit(session, run.id, run.project_id, EventType.SHARD_ATTEMPT_FAILED, dict(shard.error))
+        _requeue(session, held)
+    else:
+        _close(shard, ShardStatus.FAILED)
+        fail(session, run, stage, cause=shard.error)
+    settle(session, run)
+    touch(session, run.id)
+
+
+def release(session: Session, shard_id: str, token: int, *, delay_s: float = 0.0) -> bool:
+    """Interrupted is not failed: the shard waits for its next holder, and the attempt does not count.
+
+    When a cancel is asked for, this is the shard's end.
+    """
+    held = hold(session, shard_id, token)
+    if held is None:
+        return False
+    release_held(session, held, delay_s=delay_s)
+    return True
+
+
+def release_held(session: Session, held: Hold, *, delay_s: float) -> None:
+    """`release`, under locks that are held."""
+    held.shard.attempt -= 1
+    if held.run.cancel_requested_at is not None:
+        _close(held.shard, ShardStatus.CANCELLED)
+    else:
+        _requeue(session, held, delay_s=delay_s)
+    settle(session, held.run)
+    touch(session, held.run.id)
+
+
+def pause_for(session: Session, shard_id: str, token: int, *, reason: str) -> bool:
+    """Give the shard back and ask that its run be paused, for example because its budget is spent."""
+    held = hold(session, shard_id, token)
+    if held is None:
+        return False
+    if held.run.pause_requested_at is None and held.run.cancel_requested_at is None:
+        note_pause(session, held.run, reason)
+    release_held(session, held, delay_s=0.0)
+    return True
+
+
+def _requeue(session: Session, held: Hold, *, delay_s: float = 0.0) -> None:
+    shard = held.shard
+    shard.status = ShardStatus.QUEUED
+    shard.lease_expires_at = None
+    session.flush()
+    if delay_s:
+        outbox.defer(session, shard.id, delay_s=delay_s)
+    elif is_runnable(held.run):
+        outbox.ring(session, [shard.id])
+
+
+def _close(shard: Shard, status: ShardStatus) -> None:
+    shard.status = status
+    shard.lease_expires_at = None
+    shard.finished_at = func.now()
