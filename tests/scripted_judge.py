@@ -1,0 +1,229 @@
+"""A judge endpoint of ours that speaks `/v1/chat/completions` with log-probs, prefers by a rule and fails on request.
+
+It reads the question as a model would, scores both responses by a rubric's checks, and leans to the better one, with a
+pull towards what is shown first if told so. Every call is journalled, so that a test can count what was asked.
+
+    python -m tests.scripted_judge --port 0 --journal calls.jsonl [--rubric rubric.json] [--first-pull 0.3] [--key KEY]
+
+`PUT /script` sets what happens to the next calls: {"faults": ["500", "cut", ...], "repeat": false, "latency_s": 0}.
+A call may choose its own fault with the header `X-Fault`, and a response with the text `[[fault:NAME]]` or
+`[[fault:NAME:TIMES]]` suffers it on each call, or on the first TIMES calls of each of its questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import re
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from app.rlaif.checks import NothingToCheck, score_completion
+from app.rlaif.judging import prompt_hash
+from app.rlaif.rubric import Rubric
+from tests.judge_faults import suffer
+
+SHARPNESS = 6.0
+_BLOCK = re.compile(r"^<<<\S+ (?P<name>prompt|reference|response [AB])>>>\n(?P<data>.*)$", re.MULTILINE)
+_IN_TEXT = re.compile(r"\[\[fault:(?P<name>[\w-]+)(?::(?P<times>\d+))?\]\]")
+_DEFAULT_RUBRIC = Rubric.model_validate(
+    {
+        "criteria": [
+            {"name": "polite", "description": "Is polite.", "check": {"kind": "words", "any_of": ["thank you"]}},
+            {"name": "brief", "description": "Is brief.", "check": {"kind": "length", "unit": "words", "maximum": 20}},
+        ]
+    }
+)
+
+
+@dataclass
+class Script:
+    """What happens to calls: each takes the next fault; with `repeat` the list starts over when it ends."""
+
+    faults: deque[str] = field(default_factory=deque)
+    repeat: bool = False
+    latency_s: float = 0.0
+
+    def next_fault(self) -> str | None:
+        if not self.faults:
+            return None
+        fault = self.faults.popleft()
+        if self.repeat:
+            self.faults.append(fault)
+        return None if fault == "none" else fault
+
+
+@dataclass
+class ScriptedJudge:
+    """The endpoint's state.
+
+    `first_pull` is added to the score difference in favour of what is shown first. `release` lets calls with the fault
+    `held` go; with `gathering` no call is answered before so many have been in flight together.
+    """
+
+    rubric: Rubric = _DEFAULT_RUBRIC
+    journal: Path | None = None
+    key: str | None = None
+    first_pull: float = 0.0
+    script: Script = field(default_factory=Script)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    gathering: int = 0
+    _gathered: asyncio.Event = field(default_factory=asyncio.Event)
+    _faults_suffered: Counter[str] = field(default_factory=Counter)
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_put("/script", self.set_script)
+        app.router.add_get("/journal", self.show_journal)
+        return app
+
+    async def set_script(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.script = Script(
+            deque(body.get("faults", ())), bool(body.get("repeat", False)), float(body.get("latency_s", 0.0))
+        )
+        return web.Response(status=204)
+
+    async def show_journal(self, _request: web.Request) -> web.Response:
+        return web.json_response({"calls": self.calls, "most_in_flight": self.most_in_flight})
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if self.most_in_flight >= self.gathering:
+            self._gathered.set()
+        try:
+            return await self._answer(request)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault = request.headers.get("X-Fault") or self._fault_in_text(body) or self.script.next_fault()
+        self._note(body, fault)
+        await self._gathered.wait()
+        if self.script.latency_s:
+            await asyncio.sleep(self.script.latency_s)
+        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+            fault = "401"
+        completion = self._completion(body)
+        return (
+            web.json_response(completion)
+            if fault is None
+            else await suffer(fault, request, completion, release=self.release)
+        )
+
+    def _fault_in_text(self, body: dict[str, Any]) -> str | None:
+        found = _IN_TEXT.search(body["messages"][-1]["content"])
+        if found is None:
+            return None
+        question = prompt_hash(body["messages"])
+        self._faults_suffered[question] += 1
+        times = found["times"]
+        return found["name"] if times is None or self._faults_suffered[question] <= int(times) else None
+
+    def _note(self, body: dict[str, Any], fault: str | None) -> None:
+        call = {
+            "at": datetime.now(UTC).isoformat(),
+            "model": body["model"],
+            "prompt_hash": prompt_hash(body["messages"]),
+            "fault": fault,
+        }
+        self.calls.append(call)
+        if self.journal is not None:
+            with self.journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(call) + "\n")
+
+    def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        question = body["messages"][-1]["content"]
+        logprobs = self._logprobs(question)
+        label = max(logprobs, key=lambda name: logprobs[name])
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": {"role": "assistant", "content": label},
+            "finish_reason": "stop",
+        }
+        if body.get("logprobs"):
+            top = [{"token": name, "logprob": value, "bytes": [ord(name)]} for name, value in logprobs.items()]
+            choice["logprobs"] = {
+                "content": [{"token": label, "logprob": logprobs[label], "bytes": [ord(label)], "top_logprobs": top}]
+            }
+        return {
+            "id": f"chatcmpl-{len(self.calls)}",
+            "object": "chat.completion",
+            "created": int(datetime.now(UTC).timestamp()),
+            "model": body["model"],
+            "choices": [choice],
+            "usage": {
+                "prompt_tokens": len(question) // 4,
+                "completion_tokens": 1,
+                "total_tokens": len(question) // 4 + 1,
+            },
+        }
+
+    def _logprobs(self, question: str) -> dict[str, float]:
+        """Log-probabilities of A, B and C that follow the scores of what is shown as A and B."""
+        blocks = {match["name"]: json.loads(match["data"]) for match in _BLOCK.finditer(question)}
+        prompt, reference = _text(blocks["prompt"], "user"), blocks.get("reference")
+        try:
+            scores = [
+                score_completion(
+                    self.rubric, _text(blocks[name], "assistant"), prompt=prompt, reference=reference
+                ).total
+                for name in ("response A", "response B")
+            ]
+        except NothingToCheck:
+            scores = [0.0, 0.0]
+        lead = SHARPNESS * (scores[0] - scores[1] + self.first_pull)
+        weights = {"A": math.exp(lead / 2), "B": math.exp(-lead / 2), "C": 1.5 if abs(lead) < 1e-9 else 0.05}
+        total = sum(weights.values())
+        return {name: math.log(weight / total) for name, weight in weights.items()}
+
+
+def _text(turns: list[dict[str, Any]], role: str) -> str:
+    return "\n".join(turn["content"] for turn in turns if turn["role"] == role and turn.get("content"))
+
+
+async def serve(judge: ScriptedJudge, port: int) -> tuple[web.AppRunner, int]:
+    """Start on the loopback; gives the runner to clean up and the port that was bound."""
+    runner = web.AppRunner(judge.application(), handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    return runner, runner.addresses[0][1]
+
+
+def _read_rubric(path: Path) -> Rubric:
+    """A rubric as the API takes it: its content, and a name that a judge has no use for."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content.pop("name", None)
+    return Rubric.model_validate(content)
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    rubric = _read_rubric(arguments.rubric) if arguments.rubric else _DEFAULT_RUBRIC
+    judge = ScriptedJudge(rubric=rubric, journal=arguments.journal, key=arguments.key, first_pull=arguments.first_pull)
+    _, port = await serve(judge, arguments.port)
+    print(f"http://127.0.0.1:{port}/v1", flush=True)  # noqa: T201
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--journal", type=Path)
+    parser.add_argument("--rubric", type=Path)
+    parser.add_argument("--key")
+    parser.add_argument("--first-pull", type=float, default=0.0)
+    asyncio.run(_main(parser.parse_args()))
