@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -128,10 +129,23 @@ def redis_url(redis_server: Redis) -> str:
     return redis_server.url
 
 
+@pytest.fixture(scope="session")
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data directory of a stopped stack: a cluster with the schema and the first key, ready to be copied."""
+    root = tmp_path_factory.mktemp("prepared")
+    with RealStack(root) as stack:
+        stack.start_servers()
+        stack.api_key()
+    yield root
+    shutil.rmtree(root)
+
+
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[RealStack]:
-    """Servers of this test's own with the schema in place; the test starts the other parts that it needs."""
-    with RealStack(tmp_path / "stack") as stack:
+def stack(tmp_path: Path, prepared_home: Path) -> Iterator[RealStack]:
+    """Servers of this test's own with schema and first key in place; the test starts the other parts that it needs."""
+    root = tmp_path / "stack"
+    subprocess.run(["cp", "-a", prepared_home, root], check=True)
+    with RealStack(root) as stack:
         stack.start_servers()
         yield stack
     shutil.rmtree(stack.home.cluster)
