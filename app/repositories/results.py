@@ -25,7 +25,7 @@ from app.db.models import (
     Split,
     Verdict,
 )
-from app.repositories.pages import Chunk, Slice
+from app.repositories.pages import Chunk, Slice, chunk
 from app.rlaif.comparison import Answer
 from app.rlaif.recipe import StageKind
 
@@ -131,6 +131,17 @@ def checkpoints(session: Session, provenance: Provenance) -> list[Checkpoint]:
     """A run's own and those of the training stages that it reuses, in the order of their making."""
     runs = {provenance.run_id, provenance.executor(StageKind.REWARD_MODEL), provenance.executor(StageKind.POLICY)}
     return list(session.scalars(select(Checkpoint).where(Checkpoint.run_id.in_(runs)).order_by(Checkpoint.id)))
+
+
+def checkpoint(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint | None:
+    query = select(Checkpoint).where(Checkpoint.project_id == project_id, Checkpoint.id == checkpoint_id)
+    return session.scalar(query)
+
+
+def checkpoint_page(session: Session, project_id: str, slice_: Slice) -> Chunk[Checkpoint]:
+    """Newest first."""
+    query = select(Checkpoint).where(Checkpoint.project_id == project_id)
+    return chunk(session, query, slice_, by=Checkpoint.id, newest_first=True)
 
 
 def evaluations(session: Session, run_id: str) -> list[Evaluation]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import (
@@ -18,7 +18,6 @@ from app.db.models import (
     Run,
     RunStatus,
     Shard,
-    ShardStatus,
     Stage,
     StageStatus,
 )
@@ -26,14 +25,8 @@ from app.repositories.pages import Chunk, Slice, chunk
 from app.rlaif.pipeline import Inputs
 from app.rlaif.recipe import StageKind
 
-
-@dataclass(frozen=True, slots=True)
-class RunningShard:
-    """What the holder of a shard last reported."""
-
-    stage_id: str
-    done_units: int
-    progress: dict[str, Any]
+# SQLAlchemy types a statement by its columns; here a row is read by their names.
+Statement: TypeAlias = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,6 @@ class StageRow:
 
     stage: Stage
     phase_started_at: datetime | None
-    running: tuple[RunningShard, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +61,7 @@ def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
     if not rows:
         return None
     first = rows[0]
-    running = [RunningShard(*item) for item in first.running or ()]
-    stages = tuple(_stage(row, running) for row in rows if row.Stage is not None)
+    stages = tuple(StageRow(row.Stage, row.phase_started_at) for row in rows if row.Stage is not None)
     inputs = Inputs(
         train_prompts=first.train_count,
         held_out_prompts=first.held_out_count,
@@ -80,14 +71,9 @@ def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
     return RunRow(first.Run, stages, inputs, first.now)
 
 
-def snapshot(project_id: str, run_id: str) -> Select[Any]:
+def snapshot(project_id: str, run_id: str) -> Statement:
     """The statement behind `find`: a row a stage, everything by primary or unique key."""
     judge, evaluation_judge, first_shard = aliased(Judge), aliased(Judge), aliased(Shard)
-    running = (
-        select(func.jsonb_agg(func.jsonb_build_array(Shard.stage_id, Shard.done_units, Shard.progress)))
-        .where(Shard.run_id == run_id, Shard.status == ShardStatus.RUNNING)
-        .scalar_subquery()
-    )
     opening = and_(first_shard.stage_id == Stage.id, first_shard.phase == Stage.phase, first_shard.position == 0)
     return (
         select(
@@ -98,7 +84,6 @@ def snapshot(project_id: str, run_id: str) -> Select[Any]:
             judge.kind.label("judge_kind"),
             evaluation_judge.kind.label("evaluation_judge_kind"),
             first_shard.started_at.label("phase_started_at"),
-            running.label("running"),
             func.now().label("now"),
         )
         .join(PromptSet, PromptSet.id == Run.prompt_set_id)
@@ -109,11 +94,6 @@ def snapshot(project_id: str, run_id: str) -> Select[Any]:
         .where(Run.id == run_id, Run.project_id == project_id)
         .order_by(Stage.round, Stage.position)
     )
-
-
-def _stage(row: Row[Any], running: list[RunningShard]) -> StageRow:
-    mine = tuple(shard for shard in running if shard.stage_id == row.Stage.id)
-    return StageRow(row.Stage, row.phase_started_at, mine)
 
 
 def mark(session: Session, project_id: str, run_id: str) -> RunMark | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units after `elapsed_s` seconds; units in flight count by the share that is done of them."""
+    """`done` of `total` units after `elapsed_s` seconds."""
 
-    done: float
+    done: int
     total: int
     elapsed_s: float
 

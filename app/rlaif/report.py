@@ -5,6 +5,7 @@ Pure: it is built from `Findings`, which a service read, and no figure that was 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,35 +27,34 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class StageUsage(_Part):
-    """What one stage of this run consumed; a reused stage consumed nothing here."""
+class Usage(_Part):
+    """What was consumed. A reused stage consumed nothing in the run that reuses it."""
 
-    round: int
+    judge_usd: float = Field(examples=[0.0421])
+    judge_calls: int = Field(examples=[2400])
+    prompt_tokens: int = Field(description="Tokens that judges read", examples=[812_000])
+    completion_tokens: int = Field(description="Tokens that judges wrote", examples=[2400])
+    compute_seconds: float = Field(description="Worker seconds of all attempts, failed ones too", examples=[31.7])
+
+
+class StageUsage(Usage):
+    """What one stage consumed."""
+
+    round: int = Field(examples=[0])
     stage: StageKind
-    judge_usd: float
-    judge_calls: int
-    prompt_tokens: int = Field(description="Tokens that judges read")
-    completion_tokens: int = Field(description="Tokens that judges wrote")
-    compute_seconds: float = Field(description="Worker seconds of all attempts, failed ones too")
-    wall_seconds: float | None = Field(description="First start to end, or to now; null before the start")
+    wall_seconds: float | None = Field(description="From first start to end, or to now; null before the start")
 
 
-class UsageTotal(_Part):
-    judge_usd: float
-    judge_calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    compute_seconds: float
-
-    @classmethod
-    def of(cls, stages: list[StageUsage]) -> UsageTotal:
-        return cls(
-            judge_usd=sum(stage.judge_usd for stage in stages),
-            judge_calls=sum(stage.judge_calls for stage in stages),
-            prompt_tokens=sum(stage.prompt_tokens for stage in stages),
-            completion_tokens=sum(stage.completion_tokens for stage in stages),
-            compute_seconds=sum(stage.compute_seconds for stage in stages),
-        )
+def total(parts: Iterable[Usage]) -> Usage:
+    """The sum."""
+    parts = list(parts)
+    return Usage(
+        judge_usd=sum(part.judge_usd for part in parts),
+        judge_calls=sum(part.judge_calls for part in parts),
+        prompt_tokens=sum(part.prompt_tokens for part in parts),
+        completion_tokens=sum(part.completion_tokens for part in parts),
+        compute_seconds=sum(part.compute_seconds for part in parts),
+    )
 
 
 class RunFacts(_Part):
@@ -163,7 +163,7 @@ class Report(_Part):
     disagreement_with_training_judge: float | None
     preferences: PreferenceMetrics | None
     usage: list[StageUsage]
-    total: UsageTotal
+    total: Usage
     lineage: Lineage
     examples: list[Example]
 
@@ -184,7 +184,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         disagreement_with_training_judge=measured.disagreement_with_training_judge if measured else None,
         preferences=findings.preferences,
         usage=findings.usage,
-        total=UsageTotal.of(findings.usage),
+        total=total(findings.usage),
         lineage=findings.lineage,
         examples=measured.examples if measured else [],
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.evidence import Example, WinRate
-from app.rlaif.report import JudgeFacts, Lineage, Report
+from app.rlaif.report import JudgeFacts, Lineage, Report, Usage
 
 Row = tuple[str, ...]
 
@@ -161,17 +161,13 @@ def _turn(message: dict[str, Any]) -> str:
 
 def _usage(report: Report) -> Iterator[Block]:
     yield Heading("Cost")
-    rows = [
-        (f"{row.stage.value} (round {row.round})", *_costs(row.judge_usd, row.judge_calls, row.compute_seconds))
-        for row in report.usage
-    ]
-    total = report.total
-    rows.append(("total", *_costs(total.judge_usd, total.judge_calls, total.compute_seconds)))
+    rows = [(f"{row.stage.value} (round {row.round})", *_costs(row)) for row in report.usage]
+    rows.append(("total", *_costs(report.total)))
     yield Table(("stage", "judge USD", "judge calls", "compute seconds"), tuple(rows))
 
 
-def _costs(usd: float, calls: int, seconds: float) -> Row:
-    return (f"{usd:.4f}", str(calls), f"{seconds:.1f}")
+def _costs(usage: Usage) -> Row:
+    return (f"{usage.judge_usd:.4f}", str(usage.judge_calls), f"{usage.compute_seconds:.1f}")
 
 
 def _lineage(lineage: Lineage) -> Iterator[Row]:

@@ -7,23 +7,12 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.db.models import StageStatus
+from app.db.models import Stage, StageStatus
 from app.repositories.runs import RunRow, StageRow
 from app.rlaif.pipeline import PhaseName, phases
 from app.rlaif.progress import Progress
 from app.rlaif.recipe import Recipe, StageKind
-
-
-class StageUsageOut(BaseModel):
-    """What the stage has cost so far."""
-
-    model_config = ConfigDict(frozen=True)
-
-    judge_usd: float = Field(examples=[0.0421])
-    judge_calls: int = Field(examples=[2400])
-    prompt_tokens: int = Field(description="Tokens that judges read", examples=[812_000])
-    completion_tokens: int = Field(description="Tokens that judges wrote", examples=[2400])
-    compute_seconds: float = Field(description="Worker seconds of all attempts", examples=[31.7])
+from app.rlaif.report import Usage
 
 
 class StageOut(BaseModel):
@@ -43,7 +32,7 @@ class StageOut(BaseModel):
     throughput: float | None = Field(description="Units a second; null before the first is done", examples=[9.6])
     eta_seconds: float | None = Field(description="Until the present phase ends; null while unknown", examples=[6.7])
     metrics: dict[str, Any] = Field(description="The last ones while it runs, its results afterwards")
-    usage: StageUsageOut
+    usage: Usage = Field(description="What it has cost so far")
     source_run_id: str | None = Field(description="The run that executed a reused stage", examples=[None])
     started_at: datetime | None
     finished_at: datetime | None
@@ -60,18 +49,12 @@ class StageOut(BaseModel):
             phase=phases(stage.kind, recipe, run.inputs)[stage.phase].name,
             done_shards=stage.done_shards,
             total_shards=stage.total_shards,
-            done_units=int(progress.done),
-            total_units=progress.total,
+            done_units=stage.done_units,
+            total_units=stage.total_units,
             throughput=progress.throughput if running else None,
             eta_seconds=progress.eta_s if running else None,
-            metrics=_metrics(row),
-            usage=StageUsageOut(
-                judge_usd=float(stage.judge_usd),
-                judge_calls=stage.judge_calls,
-                prompt_tokens=stage.prompt_tokens,
-                completion_tokens=stage.completion_tokens,
-                compute_seconds=stage.compute_seconds,
-            ),
+            metrics=stage.metrics,
+            usage=usage_of(stage),
             source_run_id=stage.source_run_id,
             started_at=stage.started_at,
             finished_at=stage.finished_at,
@@ -82,22 +65,15 @@ def _progress(row: StageRow, run: RunRow) -> Progress:
     stage = row.stage
     started = row.phase_started_at or stage.started_at or run.now
     elapsed_s = ((stage.finished_at or run.now) - started).total_seconds()
-    if (steps := _steps(row)) is not None:
-        return Progress(*steps, elapsed_s)
-    return Progress(stage.done_units + sum(shard.done_units for shard in row.running), stage.total_units, elapsed_s)
+    return Progress(stage.done_units, stage.total_units, elapsed_s)
 
 
-def _steps(row: StageRow) -> tuple[int, int] | None:
-    """A stage of one unit is as far as the steps of the one shard that does it."""
-    if row.stage.total_units > 1 or len(row.running) != 1:
-        return None
-    progress = row.running[0].progress
-    return (int(progress["step"]), int(progress["total"])) if progress.get("total") else None
-
-
-def _metrics(row: StageRow) -> dict[str, Any]:
-    reports = [shard.progress for shard in row.running if "metrics" in shard.progress]
-    if not reports:
-        return row.stage.metrics
-    last = max(reports, key=lambda report: float(report["step"]))
-    return {**row.stage.metrics, **last["metrics"], "step": last["step"], "total": last["total"]}
+def usage_of(stage: Stage) -> Usage:
+    """A stage's cost so far."""
+    return Usage(
+        judge_usd=float(stage.judge_usd),
+        judge_calls=stage.judge_calls,
+        prompt_tokens=stage.prompt_tokens,
+        completion_tokens=stage.completion_tokens,
+        compute_seconds=stage.compute_seconds,
+    )

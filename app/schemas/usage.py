@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.rlaif.report import StageUsage, UsageTotal
+from app.rlaif.report import StageUsage, Usage
 
 
 class UsageOut(BaseModel):
@@ -14,4 +14,4 @@ class UsageOut(BaseModel):
 
     run_id: str = Field(examples=["run_01m7xk5mgzeyva4mageqj2tqtk"])
     stages: list[StageUsage]
-    total: UsageTotal
+    total: Usage
