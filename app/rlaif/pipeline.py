@@ -60,7 +60,8 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
         case StageKind.SAMPLE:
             return _sample_phases(recipe, inputs)
         case StageKind.JUDGE:
-            return (Phase(PhaseName.JUDGE, _judge_queue(local=inputs.judge_is_local)),)
+            judging = Phase(PhaseName.JUDGE, _judge_queue(local=inputs.judge_is_local))
+            return (judging, Phase(PhaseName.MEASURE, Queue.IO))
         case StageKind.PREFER:
             return (Phase(PhaseName.PREFER, Queue.IO),)
         case StageKind.REWARD_MODEL | StageKind.POLICY:

@@ -1,0 +1,75 @@
+"""Completions as the stages read and score them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import Completion, CompletionSource, Split
+from app.repositories.units import among
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """A stored completion; `tokens` counts its stop token, where it has one."""
+
+    id: str
+    prompt_id: str
+    source: CompletionSource
+    position: int
+    text: str
+    prompt_tokens: int | None
+    tokens: int | None
+    reward: float | None
+
+    @property
+    def length(self) -> int:
+        """Tokens where they are known, else characters."""
+        return len(self.text) if self.tokens is None else self.tokens
+
+
+_COLUMNS = (
+    Completion.id,
+    Completion.prompt_id,
+    Completion.source,
+    Completion.position,
+    Completion.text,
+    Completion.prompt_tokens,
+    Completion.tokens,
+    Completion.reward,
+)
+
+
+def completions_of(
+    session: Session,
+    run_id: str,
+    *,
+    round_: int,
+    split: Split,
+    sources: Collection[CompletionSource],
+    prompt_ids: Collection[str],
+) -> list[CompletionRow]:
+    """The completions of some prompts, by prompt, source and position."""
+    query = select(*_COLUMNS).where(
+        Completion.run_id == run_id,
+        Completion.round == round_,
+        Completion.split == split,
+        Completion.source.in_(sources),
+        among(Completion.prompt_id, prompt_ids),
+    )
+    rows = session.execute(query.order_by(Completion.prompt_id, Completion.source, Completion.position))
+    return [CompletionRow(*row) for row in rows]
+
+
+def completions_by_id(session: Session, ids: Collection[str]) -> dict[str, CompletionRow]:
+    rows = session.execute(select(*_COLUMNS).where(among(Completion.id, ids)))
+    return {row.id: CompletionRow(*row) for row in rows}
+
+
+def set_rewards(session: Session, rewards: Mapping[str, float]) -> None:
+    """Write the reward model's score of each completion id."""
+    if rewards:
+        session.execute(update(Completion), [{"id": id_, "reward": reward} for id_, reward in rewards.items()])

@@ -1,0 +1,81 @@
+"""What a run was given: its rubric, prompt set, base model and judges, as one value that outlives the session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.models import Judge, Model, PromptSet, RubricRevision, Run
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    id: str
+    storage_key: str
+    digest: str
+    family: str
+    architecture: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRow:
+    """`spec` is an app.rlaif.judges.JudgeSpec; `model` is the one that a local judge runs."""
+
+    id: str
+    name: str
+    family: str
+    spec: dict[str, Any]
+    model: ModelRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class RubricRow:
+    revision_id: str
+    content: dict[str, Any]
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    prompt_set_id: str
+    prompt_set_digest: str
+    base_model: ModelRow
+    rubric: RubricRow | None
+    judge: JudgeRow | None
+    evaluation_judge: JudgeRow | None
+
+
+def run_inputs(session: Session, run_id: str) -> RunInputs:
+    run = session.get_one(Run, run_id)
+    prompt_set = session.get_one(PromptSet, run.prompt_set_id)
+    return RunInputs(
+        prompt_set_id=prompt_set.id,
+        prompt_set_digest=prompt_set.digest,
+        base_model=_model(session, run.base_model_id),
+        rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
+        judge=None if run.judge_id is None else _judge(session, run.judge_id),
+        evaluation_judge=None if run.evaluation_judge_id is None else _judge(session, run.evaluation_judge_id),
+    )
+
+
+def training_judge_id(session: Session, run_id: str) -> str | None:
+    return session.get_one(Run, run_id).judge_id
+
+
+def _model(session: Session, id_: str) -> ModelRow:
+    model = session.get_one(Model, id_)
+    return ModelRow(model.id, model.storage_key, model.digest, model.family, model.architecture, model.parameters)
+
+
+def _rubric(session: Session, revision_id: str) -> RubricRow:
+    revision = session.get_one(RubricRevision, revision_id)
+    return RubricRow(revision.id, revision.content, revision.content_hash)
+
+
+def _judge(session: Session, id_: str) -> JudgeRow:
+    judge = session.get_one(Judge, id_)
+    model = None if judge.model_id is None else _model(session, judge.model_id)
+    return JudgeRow(judge.id, judge.name, judge.family, judge.spec, model)

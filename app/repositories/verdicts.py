@@ -1,0 +1,79 @@
+"""Verdicts as the stages read them, and what they cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import Stage, Verdict
+from app.repositories.units import among
+from app.rlaif.comparison import InvalidReason, Order
+from app.rlaif.comparison import Verdict as Answered
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """A stored verdict and, where it is INVALID, why."""
+
+    answered: Answered
+    invalid_reason: InvalidReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What some verdicts cost."""
+
+    usd: Decimal
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def verdicts_of(
+    session: Session, run_id: str, *, judge_id: str, comparison_ids: Collection[str]
+) -> dict[str, list[VerdictRow]]:
+    """One judge's verdicts by comparison id; a comparison without one is absent."""
+    query = select(Verdict).where(
+        Verdict.run_id == run_id, Verdict.judge_id == judge_id, among(Verdict.comparison_id, comparison_ids)
+    )
+    found: dict[str, list[VerdictRow]] = defaultdict(list)
+    for row in session.scalars(query.order_by(Verdict.comparison_id, Verdict.order, Verdict.repeat)):
+        answered = Answered(row.judge_id, row.order, row.answer, row.probability, row.repeat)
+        found[row.comparison_id].append(VerdictRow(answered, row.invalid_reason))
+    return dict(found)
+
+
+def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
+    """Add to the stage's totals, in the transaction that stores the verdicts."""
+    session.execute(
+        update(Stage)
+        .where(Stage.id == stage_id)
+        .values(
+            judge_usd=Stage.judge_usd + spending.usd,
+            judge_calls=Stage.judge_calls + spending.calls,
+            prompt_tokens=Stage.prompt_tokens + spending.prompt_tokens,
+            completion_tokens=Stage.completion_tokens + spending.completion_tokens,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def judge_usd_spent(session: Session, run_id: str) -> Decimal:
+    """What a run has paid its judges so far, in all stages."""
+    total = session.scalar(select(func.coalesce(func.sum(Stage.judge_usd), 0)).where(Stage.run_id == run_id))
+    return Decimal(total or 0)
+
+
+def answered_units(
+    session: Session, run_id: str, *, judge_id: str, comparison_ids: Collection[str]
+) -> frozenset[tuple[str, Order, int]]:
+    """(comparison, order, repeat) of what one judge has answered, INVALID or not."""
+    query = select(Verdict.comparison_id, Verdict.order, Verdict.repeat).where(
+        Verdict.run_id == run_id, Verdict.judge_id == judge_id, among(Verdict.comparison_id, comparison_ids)
+    )
+    return frozenset((row.comparison_id, row.order, row.repeat) for row in session.execute(query))

@@ -1,0 +1,183 @@
+"""Measures the policy against the base model on held-out prompts: sample, score, judge, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.db.models import CheckpointKind, Comparison, CompletionSource, Purpose, Split
+from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
+from app.repositories.completions import CompletionRow, completions_of, set_rewards
+from app.repositories.prompts import PromptRow
+from app.repositories.units import add_missing
+from app.rlaif.evidence import RewardDifference
+from app.rlaif.pipeline import PhaseName
+from app.rlaif.preferences import mean
+from app.rlaif.recipe import StageKind
+from workers.stages.asking import Docket, ask
+from workers.stages.compare import Compared, compared, comparison_unit
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.evaluation import measure
+from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
+from workers.stages.pairing import Pairing
+from workers.stages.sample import sample_shard
+from workers.stages.weights import model_directory
+
+STAGES = {CheckpointKind.POLICY: StageKind.POLICY, CheckpointKind.REWARD_MODEL: StageKind.REWARD_MODEL}
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, BudgetReached, StageRefused."""
+    inputs = StageInputs.load(context)
+    match context.work.phase:
+        case PhaseName.SAMPLE:
+            return sample_policy(context, inputs)
+        case PhaseName.SCORE:
+            return score_completions(context, inputs)
+        case PhaseName.JUDGE:
+            return judge_shard(context, inputs)
+        case _:
+            return measure(context, inputs, policy_checkpoint(context, inputs))
+
+
+def policy_checkpoint(context: StageContext, inputs: StageInputs) -> CheckpointRow:
+    """Raises StageRefused when there is no policy to evaluate."""
+    found = _checkpoint(context, inputs, CheckpointKind.POLICY)
+    if found is None:
+        raise StageRefused("no_policy", f"run {context.work.run_id} has no policy checkpoint to evaluate: train one")
+    return found
+
+
+def sample_policy(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """The policy's completions of one range of held-out prompts."""
+    return sample_shard(
+        context,
+        inputs,
+        storage_key=policy_checkpoint(context, inputs).storage_key,
+        source=CompletionSource.POLICY,
+        count=context.work.recipe.evaluate.completions,
+    )
+
+
+def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """Compare policy and base on one range of held-out prompts, base and base as a control, and ask."""
+    comparisons: list[Compared] = []
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        comparisons += _compare(context, inputs, prompts)
+    ask(context, Docket(inputs.evaluation_judge(), inputs.rubric(), comparisons))
+    return StageOutcome(context.work.payload["limit"])
+
+
+def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """The reward model's opinion of every policy completion and of the base completion that it will meet."""
+    checkpoint = _checkpoint(context, inputs, CheckpointKind.REWARD_MODEL)
+    matches = [
+        match
+        for prompts in all_prompts(context, inputs.run.prompt_set_id, split=Split.HELD_OUT)
+        for match in _matches(context, inputs, prompts)
+    ]
+    if checkpoint is None or not matches:
+        return StageOutcome(1)
+    stop_if_asked(context)
+    rewards = _rewards(context, checkpoint, matches)
+    with context.transaction() as session:
+        set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, matches)})
+    difference = _difference([(rewards[match.policy.id], rewards[match.base.id]) for match in matches])
+    return StageOutcome(1, {"reward": difference.model_dump(mode="json")})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A policy completion and the base completion of the same prompt and position."""
+
+    prompt: PromptRow
+    policy: CompletionRow
+    base: CompletionRow
+
+
+def _matches(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[Match]:
+    base = _completions(context, inputs.behind[StageKind.SAMPLE], CompletionSource.BASE, prompts)
+    policy = _completions(context, context.work.run_id, CompletionSource.POLICY, prompts)
+    for prompt in prompts:
+        for own, met in zip(policy.get(prompt.id, ()), base.get(prompt.id, ()), strict=False):
+            yield Match(prompt, own, met)
+
+
+def _completions(
+    context: StageContext, run_id: str, source: CompletionSource, prompts: Sequence[PromptRow]
+) -> dict[str, list[CompletionRow]]:
+    """Held-out completions by prompt id, in the order of their positions."""
+    with context.read() as session:
+        rows = completions_of(
+            session,
+            run_id,
+            round_=context.work.round,
+            split=Split.HELD_OUT,
+            sources=(source,),
+            prompt_ids=[prompt.id for prompt in prompts],
+        )
+    found: dict[str, list[CompletionRow]] = {}
+    for row in rows:
+        found.setdefault(row.prompt_id, []).append(row)
+    return found
+
+
+def _compare(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> list[Compared]:
+    """Make the comparisons that are missing and read all of them."""
+    work = context.work
+    rows = list(_units(context, inputs, prompts))
+    with context.transaction() as session:
+        add_missing(session, Comparison, rows)
+    with context.read() as session:
+        return compared(session, work.run_id, round_=work.round, purposes=(Purpose.EVALUATION,), prompts=prompts)
+
+
+def _units(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[dict[str, Any]]:
+    """Policy against base at each position, and two of the base model's own completions."""
+    work = context.work
+    base = _completions(context, inputs.behind[StageKind.SAMPLE], CompletionSource.BASE, prompts)
+    principles = inputs.rubric().principles
+    sides = [(match.prompt, match.policy, match.base) for match in _matches(context, inputs, prompts)]
+    sides += [(prompt, *control) for prompt in prompts if (control := _two_distinct(base.get(prompt.id, [])))]
+    for prompt, one, other in sides:
+        pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
+        pair = pairing.oriented(one, other)
+        principle = pairing.principle(principles, pair)
+        yield comparison_unit(work, pair, purpose=Purpose.EVALUATION, principle=principle)
+
+
+def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, CompletionRow] | None:
+    """The first two completions that differ: the training judge compared the same two."""
+    first = completions[0] if completions else None
+    other = next((row for row in completions if first is not None and row.text != first.text), None)
+    return None if first is None or other is None else (first, other)
+
+
+def _rewards(context: StageContext, checkpoint: CheckpointRow, matches: Sequence[Match]) -> dict[str, float]:
+    from workers.training.reward_model import score  # torch
+
+    texts = {row.id: (match.prompt.messages, row.text) for match in matches for row in (match.policy, match.base)}
+    directory = model_directory(context, checkpoint.storage_key)
+    scores = score(directory, list(texts.values()), context.work.recipe.reward_model.batch_size)
+    return dict(zip(texts, scores, strict=True))
+
+
+def _own(context: StageContext, inputs: StageInputs, matches: Sequence[Match]) -> list[str]:
+    """The completions of this run: another run's rows are read and never written."""
+    own = [match.policy.id for match in matches]
+    if inputs.behind[StageKind.SAMPLE] == context.work.run_id:
+        own += [match.base.id for match in matches]
+    return own
+
+
+def _difference(pairs: Sequence[tuple[float, float]]) -> RewardDifference:
+    policy, base = mean(pair[0] for pair in pairs), mean(pair[1] for pair in pairs)
+    wins = mean(1.0 if ours > theirs else 0.5 if ours == theirs else 0.0 for ours, theirs in pairs)
+    return RewardDifference(policy_mean=policy, base_mean=base, difference=policy - base, win_rate=wins)
+
+
+def _checkpoint(context: StageContext, inputs: StageInputs, kind: CheckpointKind) -> CheckpointRow | None:
+    run_id = inputs.behind[STAGES[kind]]
+    with context.read() as session:
+        return latest_checkpoint(session, run_id, round_=context.work.round, kind=kind)

@@ -1,0 +1,185 @@
+"""What the evaluation judge's verdicts say of the policy, of the base model against itself, and of the judge."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.db.ids import Kind, new_id
+from app.db.models import CompletionSource, Evaluation, Purpose, Split, Stage
+from app.repositories.checkpoints import CheckpointRow
+from app.repositories.completions import completions_by_id
+from app.repositories.prompts import prompts_by_id
+from app.repositories.units import add_missing
+from app.rlaif.calibration import disagreement
+from app.rlaif.comparison import Answer
+from app.rlaif.evidence import EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
+from app.rlaif.preferences import lean
+from app.rlaif.recipe import StageKind
+from app.rlaif.seeds import derive_seed
+from app.rlaif.statistics import length_difference, win_rate
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.inputs import StageInputs, all_prompts
+from workers.stages.instrument import Reading, Side, behaviour, readings_of, require_coverage
+
+SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
+"""How many wins, losses and ties are shown as examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One comparison seen from one side: `ours` is the policy, or in a control the first of two base completions."""
+
+    unit: str
+    prompt_id: str
+    cohort: str
+    ours: Side
+    theirs: Side
+    probability: float | None  # that ours is better
+
+    @property
+    def outcome(self) -> Answer | None:
+        """A when ours wins, B when it loses; None without verdicts in both orders."""
+        return None if self.probability is None else lean(self.probability)
+
+
+def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> StageOutcome:
+    """Write the evaluation. Raises StageRefused when verdicts are missing beyond the recipe's floor, or altogether."""
+    work, judge = context.work, inputs.evaluation_judge()
+    readings = _readings(context, inputs, work.run_id, judge.id, Purpose.EVALUATION)
+    instrument = behaviour(readings)
+    require_coverage(instrument, floor=work.recipe.evaluate.minimum_coverage, judge=judge, part="evaluate")
+    meetings = [_meeting(reading) for reading in readings]
+    contests = [item for item in meetings if item.ours.source is CompletionSource.POLICY]
+    controls = [item for item in meetings if item.ours.source is not CompletionSource.POLICY]
+    overall = _win_rate(context, contests)
+    if overall is None:
+        raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
+    metrics = EvaluationMetrics(
+        win_rate=overall,
+        by_cohort=_by_cohort(context, contests),
+        control=_win_rate(context, controls),
+        judge=instrument,
+        length=_length(contests),
+        reward=_reward(context),
+        disagreement_with_training_judge=_disagreement(context, inputs, controls),
+        circular=judge.id == inputs.judge_behind,
+        examples=_examples(context, contests),
+    )
+    _save(context, checkpoint, judge.id, metrics)
+    return StageOutcome(1, metrics.model_dump(mode="json", exclude={"examples"}))
+
+
+def _readings(
+    context: StageContext, inputs: StageInputs, run_id: str, judge_id: str, purpose: Purpose
+) -> list[Reading]:
+    """One judge's answers to a run's held-out comparisons."""
+    readings: list[Reading] = []
+    for prompts in all_prompts(context, inputs.run.prompt_set_id, split=Split.HELD_OUT):
+        with context.read() as session:
+            readings += readings_of(
+                session, run_id, round_=context.work.round, judge_id=judge_id, purpose=purpose, prompts=prompts
+            )
+    return readings
+
+
+def _meeting(reading: Reading) -> Meeting:
+    probability = reading.probability
+    sides = [(reading.first, probability), (reading.second, None if probability is None else 1.0 - probability)]
+    (ours, chance), (theirs, _) = sorted(sides, key=_place)
+    return Meeting(reading.unit, reading.prompt_id, reading.cohort, ours, theirs, chance)
+
+
+def _place(side: tuple[Side, float | None]) -> tuple[bool, int]:
+    return side[0].source is not CompletionSource.POLICY, side[0].position
+
+
+def _win_rate(context: StageContext, meetings: Iterable[Meeting]) -> WinRate | None:
+    """None without a valid comparison."""
+    config = context.work.recipe.evaluate
+    chances: dict[str, list[float]] = defaultdict(list)
+    for meeting in meetings:
+        if meeting.probability is not None:
+            chances[meeting.unit].append(meeting.probability)
+    if not chances:
+        return None
+    rng = np.random.default_rng(derive_seed(context.work.recipe.seed, context.work.round, "bootstrap"))
+    return win_rate(chances, rng=rng, samples=config.bootstrap_samples, confidence=config.confidence)
+
+
+def _by_cohort(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, WinRate]:
+    cohorts = sorted({meeting.cohort for meeting in meetings})
+    rates = {name: _win_rate(context, (item for item in meetings if item.cohort == name)) for name in cohorts}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+def _length(meetings: Iterable[Meeting]) -> LengthDifference:
+    """Of what was judged; there is at least one."""
+    return length_difference(
+        [(item.probability, item.ours.length, item.theirs.length) for item in meetings if item.probability is not None]
+    )
+
+
+def _reward(context: StageContext) -> RewardDifference | None:
+    """What the score phase measured; None when the run has no reward model."""
+    with context.read() as session:
+        stored = session.get_one(Stage, context.work.stage_id).metrics.get("reward")
+    return None if stored is None else RewardDifference.model_validate(stored)
+
+
+def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> float | None:
+    """Over the base model's completions that both judges compared, and on which both prefer a side."""
+    if inputs.judge_behind is None:
+        return None
+    run_id = inputs.behind[StageKind.JUDGE]
+    trained = _readings(context, inputs, run_id, inputs.judge_behind, Purpose.HELD_OUT)
+    return disagreement(_chances(controls), _chances(_meeting(reading) for reading in trained))
+
+
+def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:
+    """Probabilities by the two completions' ids; both judges' meetings put the lower position first."""
+    return {f"{item.ours.id} {item.theirs.id}": item.probability for item in meetings if item.probability is not None}
+
+
+def _examples(context: StageContext, meetings: Sequence[Meeting]) -> list[Example]:
+    """A few wins, a loss and a tie, drawn by the run's seed and not by how well they look."""
+    seed, round_ = context.work.recipe.seed, context.work.round
+    drawn = sorted(meetings, key=lambda item: derive_seed(seed, round_, "example", item.unit, item.ours.position))
+    chosen = [
+        item
+        for answer, count in SHOWN.items()
+        for item in [meeting for meeting in drawn if meeting.outcome is answer][:count]
+    ]
+    with context.read() as session:
+        texts = completions_by_id(session, [side.id for item in chosen for side in (item.ours, item.theirs)])
+        prompts = prompts_by_id(session, [item.prompt_id for item in chosen])
+    return [
+        Example(
+            prompt_id=item.prompt_id,
+            cohort=item.cohort,
+            prompt=prompts[item.prompt_id].messages,
+            base=texts[item.theirs.id].text,
+            policy=texts[item.ours.id].text,
+            probability=item.probability,
+        )
+        for item in chosen
+    ]
+
+
+def _save(context: StageContext, checkpoint: CheckpointRow, judge_id: str, metrics: EvaluationMetrics) -> None:
+    work = context.work
+    row: dict[str, Any] = {
+        "id": new_id(Kind.EVALUATION),
+        "project_id": work.project_id,
+        "run_id": work.run_id,
+        "round": work.round,
+        "checkpoint_id": checkpoint.id,
+        "judge_id": judge_id,
+        "metrics": metrics.model_dump(mode="json"),
+    }
+    with context.transaction() as session:
+        add_missing(session, Evaluation, [row])

@@ -1,0 +1,106 @@
+"""What every stage function starts from: the run's inputs, and whose rows stand for the stages before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from app.db.models import CompletionSource, Split
+from app.repositories.lineage import run_behind
+from app.repositories.prompts import PromptRow, prompts_after, prompts_in_range
+from app.repositories.run_inputs import JudgeRow, RunInputs, run_inputs, training_judge_id
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.rubric import Criterion, Rubric
+from workers.stages.contract import GiveBack, StageContext, StageRefused
+
+PROMPTS_AT_ONCE = 128
+"""Prompts whose rows are read and written together: bounds memory and a statement's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """The run's inputs, and for each stage the run that executed it (this one, or the one it was forked from).
+
+    `judge_behind` is the judge whose verdicts the preferences rest on; None where they were imported.
+    """
+
+    run: RunInputs
+    behind: Mapping[StageKind, str]
+    judge_behind: str | None
+
+    @classmethod
+    def load(cls, context: StageContext) -> Self:
+        work = context.work
+        with context.read() as session:
+            run = run_inputs(session, work.run_id)
+            behind = {kind: run_behind(session, work.run_id, round_=work.round, kind=kind) for kind in StageKind}
+            judge = training_judge_id(session, behind[StageKind.JUDGE])
+        imported = work.recipe.prefer.source == "prompt_set"
+        return cls(run, behind, None if imported else judge)
+
+    def rubric(self) -> Rubric:
+        """Raises StageRefused for a run without a rubric."""
+        if self.run.rubric is None:
+            raise StageRefused(
+                "no_rubric", "the run has no rubric to judge by: create it again with rubric_revision_id"
+            )
+        return Rubric.model_validate(self.run.rubric.content)
+
+    def training_judge(self) -> JudgeRow:
+        """Raises StageRefused for a run without a judge."""
+        return _required(self.run.judge, "judge_id")
+
+    def evaluation_judge(self) -> JudgeRow:
+        """Raises StageRefused for a run without an evaluation judge."""
+        return _required(self.run.evaluation_judge, "evaluation_judge_id")
+
+
+def _required(judge: JudgeRow | None, field: str) -> JudgeRow:
+    if judge is None:
+        raise StageRefused("no_judge", f"the run has no judge for this stage: create it again with {field}")
+    return judge
+
+
+def criteria_for(rubric: Rubric, prompt: PromptRow) -> Rubric:
+    """The rubric with the prompt's own criteria."""
+    return rubric.with_criteria(tuple(Criterion.model_validate(criterion) for criterion in prompt.criteria))
+
+
+def candidate_source(recipe: Recipe) -> CompletionSource:
+    """Whose completions are compared in training."""
+    return CompletionSource.BASE if recipe.sample.source == "model" else CompletionSource.IMPORTED
+
+
+def shard_prompts(context: StageContext, prompt_set_id: str) -> Iterator[list[PromptRow]]:
+    """The shard's range of prompts, in blocks."""
+    payload = context.work.payload
+    with context.read() as session:
+        prompts = prompts_in_range(
+            session, prompt_set_id, split=Split(payload["split"]), offset=payload["offset"], limit=payload["limit"]
+        )
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        yield prompts[start : start + PROMPTS_AT_ONCE]
+
+
+def all_prompts(context: StageContext, prompt_set_id: str, *, split: Split) -> Iterator[list[PromptRow]]:
+    """A whole split's prompts, in blocks."""
+    position = -1
+    while True:
+        with context.read() as session:
+            block = prompts_after(session, prompt_set_id, split=split, position=position, limit=PROMPTS_AT_ONCE)
+        if not block:
+            return
+        yield block
+        position = block[-1].position
+
+
+def stopped(context: StageContext) -> GiveBack:
+    """The end of a shard that was asked to stop: what is done stays done, the rest is done by its next holder."""
+    return GiveBack("stopped", f"shard {context.work.shard_id} was asked to stop; what it finished is kept")
+
+
+def stop_if_asked(context: StageContext) -> None:
+    """Raises GiveBack when the run is cancelled or paused, or the worker is stopping."""
+    if context.progress.should_stop():
+        raise stopped(context)

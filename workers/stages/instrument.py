@@ -1,0 +1,104 @@
+"""Reads a judge as an instrument: coverage, position and length bias over the verdicts of one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.db.models import CompletionSource, Purpose
+from app.repositories.completions import CompletionRow
+from app.repositories.prompts import PromptRow
+from app.repositories.run_inputs import JudgeRow
+from app.repositories.verdicts import VerdictRow, verdicts_of
+from app.rlaif.calibration import JudgedComparison, judge_metrics
+from app.rlaif.evidence import JudgeMetrics
+from app.rlaif.preferences import aggregate
+from app.rlaif.recipe import PreferConfig
+from workers.stages.compare import Compared, compared
+from workers.stages.contract import StageRefused
+
+EVERY_BELIEF = PreferConfig()
+"""Keeps whatever was answered in both orders: what a recipe drops still says how its judge behaved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One completion of a comparison, without its text."""
+
+    id: str
+    source: CompletionSource
+    position: int
+    length: int
+    reward: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One comparison and what a judge answered to it. `unit` is the prompt's own id, the same in every project."""
+
+    prompt_id: str
+    unit: str
+    cohort: str
+    first: Side
+    second: Side
+    judged: JudgedComparison
+
+    @property
+    def probability(self) -> float | None:
+        """P(first is better) after both orders; None where one of them is missing."""
+        return aggregate(self.judged.verdicts, EVERY_BELIEF).probability
+
+
+def readings_of(
+    session: Session,
+    run_id: str,
+    *,
+    round_: int,
+    judge_id: str,
+    purpose: Purpose,
+    prompts: Sequence[PromptRow],
+) -> list[Reading]:
+    """What one judge answered to the comparisons of some prompts, in their order; without those it was never asked."""
+    items = compared(session, run_id, round_=round_, purposes=(purpose,), prompts=prompts)
+    answered = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
+    return [_reading(item, rows) for item in items if (rows := answered.get(item.row.id))]
+
+
+def _reading(item: Compared, rows: Sequence[VerdictRow]) -> Reading:
+    return Reading(
+        prompt_id=item.prompt.id,
+        unit=item.prompt.external_id,
+        cohort=item.prompt.cohort,
+        first=_side(item.first),
+        second=_side(item.second),
+        judged=JudgedComparison(
+            verdicts=tuple(row.answered for row in rows),
+            invalid=tuple(row.invalid_reason for row in rows if row.invalid_reason is not None),
+            first_tokens=item.first.length,
+            second_tokens=item.second.length,
+        ),
+    )
+
+
+def _side(row: CompletionRow) -> Side:
+    return Side(row.id, row.source, row.position, row.length, row.reward)
+
+
+def behaviour(readings: Iterable[Reading]) -> JudgeMetrics:
+    """Coverage, and the pulls of position and length."""
+    return judge_metrics([reading.judged for reading in readings])
+
+
+def require_coverage(metrics: JudgeMetrics, *, floor: float, judge: JudgeRow, part: str) -> None:
+    """Raises StageRefused when fewer verdicts are valid than the recipe's floor."""
+    if metrics.coverage >= floor:
+        return
+    missing = ", ".join(f"{count} {reason.value}" for reason, count in metrics.invalid.items())
+    raise StageRefused(
+        "coverage_below_floor",
+        f"judge {judge.name!r} gave {metrics.coverage:.1%} valid verdicts of {metrics.verdicts}, below "
+        f"{part}.minimum_coverage {floor:.1%}; missing: {missing}. Read the INVALID verdicts, mend or change the "
+        f"judge and fork the run from its completions, or lower {part}.minimum_coverage",
+    )

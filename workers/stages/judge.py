@@ -1,0 +1,91 @@
+"""Compares the completions of each prompt and has the run's judge answer every comparison in both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from app.db.models import Comparison, Purpose, Split
+from app.repositories.completions import completions_of
+from app.repositories.prompts import PromptRow
+from app.repositories.units import add_missing
+from app.rlaif.pipeline import PhaseName
+from app.rlaif.recipe import StageKind
+from app.rlaif.rubric import Rubric
+from workers.stages.asking import Docket, ask
+from workers.stages.compare import Compared, compared, comparison_unit
+from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.inputs import StageInputs, all_prompts, candidate_source, shard_prompts
+from workers.stages.instrument import Reading, behaviour, readings_of, require_coverage
+from workers.stages.pairing import Pairing
+
+PURPOSES = {Split.TRAIN: Purpose.TRAIN, Split.HELD_OUT: Purpose.HELD_OUT}
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, BudgetReached, StageRefused."""
+    inputs = StageInputs.load(context)
+    return measure(context, inputs) if context.work.phase is PhaseName.MEASURE else judge_shard(context, inputs)
+
+
+def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """Compare and ask for one range of prompts."""
+    config = context.work.recipe.judge
+    rubric = inputs.rubric()
+    comparisons: list[Compared] = []
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        comparisons += _compare(context, inputs, prompts, rubric)
+    to_ask = [item for item in comparisons if not item.identical]
+    ask(context, Docket(inputs.training_judge(), rubric, to_ask, config.repeats))
+    return StageOutcome(context.work.payload["limit"])
+
+
+def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """How the judge behaved over the whole stage. Raises StageRefused when too many verdicts are missing."""
+    judge = inputs.training_judge()
+    run_id = context.work.run_id
+    readings: list[Reading] = []
+    for split, purpose in PURPOSES.items():
+        for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
+            with context.read() as session:
+                readings += readings_of(
+                    session, run_id, round_=context.work.round, judge_id=judge.id, purpose=purpose, prompts=prompts
+                )
+    metrics = behaviour(readings)
+    require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
+    return StageOutcome(1, metrics.model_dump(mode="json"))
+
+
+def _compare(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], rubric: Rubric
+) -> list[Compared]:
+    """Make the comparisons that are missing and read all of them."""
+    work = context.work
+    purpose = PURPOSES[Split(work.payload["split"])]
+    rows = list(_units(context, inputs, prompts, rubric))
+    with context.transaction() as session:
+        add_missing(session, Comparison, rows)
+    with context.read() as session:
+        return compared(session, work.run_id, round_=work.round, purposes=(purpose,), prompts=prompts)
+
+
+def _units(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], rubric: Rubric
+) -> Iterator[dict[str, Any]]:
+    work = context.work
+    split = Split(work.payload["split"])
+    with context.read() as session:
+        completions = completions_of(
+            session,
+            inputs.behind[StageKind.SAMPLE],
+            round_=work.round,
+            split=split,
+            sources=(candidate_source(work.recipe),),
+            prompt_ids=[prompt.id for prompt in prompts],
+        )
+    for prompt in prompts:
+        pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
+        candidates = [completion for completion in completions if completion.prompt_id == prompt.id]
+        for pair in pairing.pairs(candidates, work.recipe.judge.pairs):
+            principle = pairing.principle(rubric.principles, pair)
+            yield comparison_unit(work, pair, purpose=PURPOSES[split], principle=principle)

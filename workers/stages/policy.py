@@ -1,0 +1,44 @@
+"""Optimises the policy from the run's base model on the preferences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.db.models import CheckpointKind, Split
+from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.inputs import StageInputs
+from workers.stages.pairs import preference_pairs
+from workers.stages.publish import Trained, publish, published
+from workers.stages.training import OUTPUT, ends_explained, optimisation
+from workers.stages.weights import model_directory
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, StageRefused."""
+    checkpoint = published(context, CheckpointKind.POLICY)
+    if checkpoint is None:
+        inputs = StageInputs.load(context)
+        checkpoint = publish(context, inputs, train(context, inputs))
+    return StageOutcome(1, checkpoint.metrics)
+
+
+def train(context: StageContext, inputs: StageInputs) -> Trained:
+    """Train, or go on from the state that an earlier holder saved."""
+    from workers.training.dpo import DPOConfig, train_dpo  # torch
+
+    pairs = preference_pairs(context, inputs, split=Split.TRAIN)
+    config = DPOConfig(
+        model_dir=model_directory(context, inputs.run.base_model.storage_key),
+        **optimisation(context, context.work.recipe.policy),
+    )
+    directory = context.scratch() / OUTPUT
+    with ends_explained():
+        result = train_dpo(config, pairs, directory, context.progress)
+    metrics: dict[str, Any] = {
+        **result.metrics,
+        "train_pairs": result.pairs,
+        "truncated_pairs": result.truncated_pairs,
+        "identical_pairs": result.identical_pairs,
+        "overlong_prompts": result.overlong_prompts,
+    }
+    return Trained(CheckpointKind.POLICY, directory, result.steps, metrics, pairs)

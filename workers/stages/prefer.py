@@ -1,0 +1,178 @@
+"""Turns the verdicts on each comparison into what is believed of it, and counts everything that is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.ids import Kind, new_id
+from app.db.models import Comparison, CompletionSource, Preference, Split
+from app.repositories.completions import completions_of
+from app.repositories.preferences import believed, training_signal
+from app.repositories.prompts import PromptRow
+from app.repositories.units import add_missing
+from app.repositories.verdicts import verdicts_of
+from app.rlaif.comparison import Order, Verdict
+from app.rlaif.evidence import PreferenceMetrics
+from app.rlaif.preferences import TIE_MARGIN, aggregate, identity, lean
+from app.rlaif.preferences import Preference as Belief
+from app.rlaif.recipe import PreferConfig, StageKind
+from workers.stages.compare import Compared, compared, comparison_unit
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked
+from workers.stages.judge import PURPOSES
+from workers.stages.pairing import Pair
+from workers.stages.tokens import Tokenizer
+from workers.stages.weights import model_directory
+
+IMPORTED = "import"
+"""The judge's name in a belief that the client brought."""
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, StageRefused."""
+    inputs = StageInputs.load(context)
+    tokenizer = Tokenizer.load(model_directory(context, inputs.run.base_model.storage_key))
+    for split in Split:
+        for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
+            stop_if_asked(context)
+            rows = _believe(context, inputs, prompts, split, tokenizer)
+            with context.transaction() as session:
+                add_missing(session, Preference, rows)
+    with context.read() as session:
+        metrics = _metrics(session, context)
+        _require_signal(session, context, metrics)
+    return StageOutcome(1, metrics.model_dump(mode="json"))
+
+
+def _believe(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], split: Split, tokenizer: Tokenizer
+) -> list[dict[str, Any]]:
+    """The preference rows of some prompts' comparisons."""
+    imports = context.work.recipe.prefer.source == "prompt_set"
+    beliefs = _imported(context, inputs, prompts, split) if imports else _judged(context, inputs, prompts, split)
+    max_length = context.work.recipe.prefer.max_length
+    return [_row(context, item, _checked(item, belief, tokenizer, max_length), split) for item, belief in beliefs]
+
+
+def _judged(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], split: Split
+) -> list[tuple[Compared, Belief]]:
+    """What the training judge's verdicts support."""
+    run_id, round_ = inputs.behind[StageKind.JUDGE], context.work.round
+    judge_id = inputs.judge_behind or inputs.training_judge().id
+    with context.read() as session:
+        items = compared(session, run_id, round_=round_, purposes=(PURPOSES[split],), prompts=prompts)
+        verdicts = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
+    config = context.work.recipe.prefer
+    return [(item, aggregate((row.answered for row in verdicts.get(item.row.id, ())), config)) for item in items]
+
+
+def _imported(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], split: Split
+) -> list[tuple[Compared, Belief]]:
+    """What the prompts' author believes, on comparisons made for it."""
+    work = context.work
+    units = list(_imported_units(context, inputs, prompts, split))
+    with context.transaction() as session:
+        add_missing(session, Comparison, units)
+    with context.read() as session:
+        items = compared(session, work.run_id, round_=work.round, purposes=(PURPOSES[split],), prompts=prompts)
+    return [(item, _stated(item, work.recipe.prefer)) for item in items]
+
+
+def _imported_units(
+    context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow], split: Split
+) -> Iterator[dict[str, Any]]:
+    work = context.work
+    with context.read() as session:
+        candidates = completions_of(
+            session,
+            inputs.behind[StageKind.SAMPLE],
+            round_=work.round,
+            split=split,
+            sources=(CompletionSource.IMPORTED,),
+            prompt_ids=[prompt.id for prompt in prompts],
+        )
+    by_place = {(row.prompt_id, row.position): row for row in candidates}
+    for prompt in prompts:
+        for stated in prompt.preferences:
+            pair = Pair(by_place[prompt.id, stated["first"]], by_place[prompt.id, stated["second"]])
+            yield comparison_unit(work, pair, purpose=PURPOSES[split])
+
+
+def _stated(item: Compared, config: PreferConfig) -> Belief:
+    """An imported probability, weighed like one that a judge gave in both orders. The first statement counts."""
+    probability = next(
+        float(stated["probability"])
+        for stated in item.prompt.preferences
+        if (stated["first"], stated["second"]) == (item.first.position, item.second.position)
+    )
+    return aggregate([Verdict(IMPORTED, order, lean(probability), probability) for order in Order], config)
+
+
+def _checked(item: Compared, belief: Belief, tokenizer: Tokenizer, max_length: int) -> Belief:
+    """Pairs that are the same once they are cut teach nothing, whatever is believed of them."""
+    prompt_tokens = item.first.prompt_tokens
+    if prompt_tokens is None:
+        prompt_tokens = tokenizer.count_messages(item.prompt.messages)
+    first, second = tokenizer.encode(item.first.text), tokenizer.encode(item.second.text)
+    same = identity(range(prompt_tokens), first, second, max_length=max_length)
+    return replace(belief, weight=0.0, drop_reason=same) if same else belief
+
+
+def _row(context: StageContext, item: Compared, belief: Belief, split: Split) -> dict[str, Any]:
+    work = context.work
+    return {
+        "id": new_id(Kind.PREFERENCE),
+        "project_id": work.project_id,
+        "run_id": work.run_id,
+        "round": work.round,
+        "comparison_id": item.row.id,
+        "split": split,
+        "probability": belief.probability,
+        "weight": belief.weight,
+        "drop_reason": belief.drop_reason,
+        "provenance": _provenance(belief),
+    }
+
+
+def _provenance(belief: Belief) -> dict[str, Any]:
+    if belief.judges == (IMPORTED,):
+        return {"imported": True}
+    return {
+        "judges": list(belief.judges),
+        "answers": asdict(belief.answers),
+        "consistent": belief.consistent,
+    }
+
+
+def _metrics(session: Session, context: StageContext) -> PreferenceMetrics:
+    counts = believed(session, context.work.run_id, round_=context.work.round, tie_margin=TIE_MARGIN)
+    return PreferenceMetrics(
+        comparisons=counts.kept + sum(counts.dropped.values()),
+        kept=counts.kept,
+        dropped=counts.dropped,
+        ties=counts.ties,
+        mean_margin=counts.mean_margin,
+    )
+
+
+def _require_signal(session: Session, context: StageContext, metrics: PreferenceMetrics) -> None:
+    """Raises StageRefused when training would have nothing to learn from."""
+    signal = training_signal(session, context.work.run_id, round_=context.work.round)
+    if signal.kept == 0:
+        raise StageRefused(
+            "no_preferences",
+            f"none of {metrics.comparisons} comparisons gives a preference to train on (dropped: {metrics.dropped}): "
+            "sample more or more varied completions, or loosen prefer.minimum_margin and prefer.inconsistent",
+        )
+    if signal.decided == 0:
+        raise StageRefused(
+            "all_ties",
+            f"all {signal.kept} preferences to train on are ties: the judge tells no completion from another; "
+            "sharpen the rubric, change the judge or sample at a higher temperature",
+        )

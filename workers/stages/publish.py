@@ -1,0 +1,135 @@
+"""Publishes what a training stage made: the directory first, whole or not at all; then the row that makes it count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.ids import Kind, new_id
+from app.db.models import Checkpoint, CheckpointKind, Model, ModelKind
+from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
+from app.repositories.units import add_missing
+from app.rlaif.recipe import StageKind
+from app.storage import ArtifactStore, Manifest
+from workers.stages.contract import StageContext
+from workers.stages.inputs import StageInputs
+from workers.stages.pairs import digest_of
+from workers.training.contracts import PreferencePair
+
+STATE = ".state"
+"""What a training resumes from; it is no part of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model in `directory` after `steps` optimiser steps, what was measured, and what it was learned from."""
+
+    kind: CheckpointKind
+    directory: Path
+    steps: int
+    metrics: dict[str, Any]
+    pairs: Sequence[PreferencePair]
+
+
+def published(context: StageContext, kind: CheckpointKind) -> CheckpointRow | None:
+    """What an earlier attempt of this stage published, if it came so far."""
+    with context.read() as session:
+        return latest_checkpoint(session, context.work.run_id, round_=context.work.round, kind=kind)
+
+
+def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> CheckpointRow:
+    """Copy, then adopt. A holder that lost its lease leaves a directory that no row names; the next one clears it."""
+    work = context.work
+    folder = f"checkpoints/{work.project_id}/{work.run_id}/{work.round}-{trained.kind}"
+    key = f"{folder}/{work.shard_id}-{work.token}"
+    store = ArtifactStore(context.settings.artifacts_dir)
+    manifest = store.publish(key, _without_state(trained.directory))
+    with context.transaction() as session:
+        adopted = _adopt(session, context, inputs, trained, key, manifest)
+    _clear(store, folder, keep=adopted.storage_key)
+    return adopted
+
+
+def _without_state(directory: Path) -> Path:
+    """The model's files alone, as links: nothing is copied twice."""
+    clean = directory.with_name(f"{directory.name}.publish")
+    shutil.rmtree(clean, ignore_errors=True)
+    return Path(shutil.copytree(directory, clean, ignore=shutil.ignore_patterns(STATE), copy_function=os.link))
+
+
+def _adopt(
+    session: Session, context: StageContext, inputs: StageInputs, trained: Trained, key: str, manifest: Manifest
+) -> CheckpointRow:
+    """The row of this unit: ours, or that of an attempt whose commit was not heard of."""
+    work = context.work
+    row = {
+        "id": new_id(Kind.CHECKPOINT),
+        "project_id": work.project_id,
+        "run_id": work.run_id,
+        "round": work.round,
+        "kind": trained.kind,
+        "step": trained.steps,
+        "storage_key": key,
+        "manifest": manifest.as_dict(),
+        "digest": manifest.digest,
+        "size_bytes": manifest.size,
+        "metrics": trained.metrics,
+        "lineage": lineage(context, inputs, trained.pairs),
+    }
+    add_missing(session, Checkpoint, [row])
+    adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind)
+    assert adopted is not None  # noqa: S101  it was added two lines above, or was there already
+    if trained.kind is CheckpointKind.POLICY:
+        add_missing(session, Model, [_model(context, inputs, adopted)])
+    return adopted
+
+
+def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+    """What a checkpoint was learned from, by id and digest."""
+    run = inputs.run
+    recipe = context.work.recipe.model_dump_json()
+    return {
+        "rubric_revision": None if run.rubric is None else run.rubric.revision_id,
+        "rubric_hash": None if run.rubric is None else run.rubric.content_hash,
+        "prompt_set": run.prompt_set_id,
+        "prompt_set_digest": run.prompt_set_digest,
+        "base_model": run.base_model.id,
+        "base_model_digest": run.base_model.digest,
+        "judge": inputs.judge_behind,
+        "recipe_hash": hashlib.sha256(recipe.encode()).hexdigest(),
+        "preferences": len(pairs),
+        "preferences_digest": digest_of(pairs),
+        "runs": {kind.value: inputs.behind[kind] for kind in (StageKind.SAMPLE, StageKind.JUDGE, StageKind.PREFER)},
+    }
+
+
+def _model(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> dict[str, Any]:
+    """The policy as a model, so that another run can start from it."""
+    work, base = context.work, inputs.run.base_model
+    return {
+        "id": new_id(Kind.MODEL),
+        "project_id": work.project_id,
+        "name": f"{work.run_id}-round-{work.round}",
+        "kind": ModelKind.CHECKPOINT,
+        "source": f"checkpoint:{checkpoint.id}",
+        "storage_key": checkpoint.storage_key,
+        "family": base.family,
+        "architecture": base.architecture,
+        "parameters": base.parameters,
+        "digest": checkpoint.digest,
+        "checkpoint_id": checkpoint.id,
+    }
+
+
+def _clear(store: ArtifactStore, folder: str, *, keep: str) -> None:
+    """Remove what earlier attempts of this stage published and no row names."""
+    for path in store.path(folder).iterdir():
+        if path != store.path(keep):
+            shutil.rmtree(path)

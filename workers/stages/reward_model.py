@@ -1,0 +1,37 @@
+"""Trains the reward model from the run's base model on the preferences, and measures it on held-out pairs."""
+
+from __future__ import annotations
+
+from app.db.models import CheckpointKind, Split
+from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.inputs import StageInputs
+from workers.stages.pairs import preference_pairs
+from workers.stages.publish import Trained, publish, published
+from workers.stages.training import OUTPUT, ends_explained, optimisation
+from workers.stages.weights import model_directory
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, StageRefused."""
+    checkpoint = published(context, CheckpointKind.REWARD_MODEL)
+    if checkpoint is None:
+        inputs = StageInputs.load(context)
+        checkpoint = publish(context, inputs, train(context, inputs))
+    return StageOutcome(1, checkpoint.metrics)
+
+
+def train(context: StageContext, inputs: StageInputs) -> Trained:
+    """Train, or go on from the state that an earlier holder saved."""
+    from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model  # torch
+
+    pairs = preference_pairs(context, inputs, split=Split.TRAIN)
+    data = RewardModelData(train=pairs, held_out=preference_pairs(context, inputs, split=Split.HELD_OUT))
+    config = RewardModelConfig(
+        model_dir=model_directory(context, inputs.run.base_model.storage_key),
+        **optimisation(context, context.work.recipe.reward_model),
+    )
+    directory = context.scratch() / OUTPUT
+    with ends_explained():
+        result = train_reward_model(config, data, directory, context.progress)
+    metrics = result.held_out.model_dump(mode="json")
+    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, metrics, pairs)

@@ -1,0 +1,150 @@
+"""Samples completions, or imports the candidates that the prompts bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app.db.ids import Kind, new_id
+from app.db.models import Completion, CompletionSource, Split
+from app.repositories.completions import completions_of
+from app.repositories.prompts import PromptRow
+from app.repositories.units import add_missing
+from app.rlaif.pipeline import PhaseName
+from app.rlaif.seeds import derive_seed
+from workers.sampling.engine import SampledCompletion, SampleRequest, SamplingStopped
+from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.inputs import StageInputs, shard_prompts, stop_if_asked, stopped
+from workers.stages.tokens import Tokenizer
+from workers.stages.weights import model_directory
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Raises GiveBack, StageRefused."""
+    inputs = StageInputs.load(context)
+    if context.work.phase is PhaseName.IMPORT:
+        return import_candidates(context, inputs)
+    config = context.work.recipe.sample
+    held_out = context.work.payload["split"] == Split.HELD_OUT
+    return sample_shard(
+        context,
+        inputs,
+        storage_key=inputs.run.base_model.storage_key,
+        source=CompletionSource.BASE,
+        count=config.held_out_completions if held_out else config.completions,
+    )
+
+
+def sample_shard(
+    context: StageContext, inputs: StageInputs, *, storage_key: str, source: CompletionSource, count: int
+) -> StageOutcome:
+    """Draw what is missing of `count` completions a prompt, and store it batch by batch."""
+    units = 0
+    requests: list[SampleRequest] = []
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        units += len(prompts)
+        requests += _missing(context, prompts, source, count)
+    if requests:
+        _draw(context, model_directory(context, storage_key), requests, source)
+    return StageOutcome(units)
+
+
+def import_candidates(context: StageContext, inputs: StageInputs) -> StageOutcome:
+    """Each prompt's own candidates as completions, measured with the base model's tokenizer."""
+    tokenizer = Tokenizer.load(model_directory(context, inputs.run.base_model.storage_key))
+    units = 0
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        stop_if_asked(context)
+        rows = [row for prompt in prompts for row in _candidates(context, prompt, tokenizer)]
+        with context.transaction() as session:
+            add_missing(session, Completion, rows)
+        units += len(prompts)
+        context.progress.report(units, context.work.payload["limit"], {})
+    return StageOutcome(units)
+
+
+def _missing(
+    context: StageContext, prompts: Sequence[PromptRow], source: CompletionSource, count: int
+) -> Iterator[SampleRequest]:
+    """What is not stored yet. A request's key is the prompt's id and the completion's position."""
+    work = context.work
+    split = Split(work.payload["split"])
+    with context.read() as session:
+        stored = completions_of(
+            session,
+            work.run_id,
+            round_=work.round,
+            split=split,
+            sources=(source,),
+            prompt_ids=[prompt.id for prompt in prompts],
+        )
+    drawn = {(row.prompt_id, row.position) for row in stored}
+    for prompt in prompts:
+        for position in range(count):
+            if (prompt.id, position) not in drawn:
+                seed = derive_seed(work.recipe.seed, work.round, split, source, prompt.external_id, position)
+                yield SampleRequest(f"{prompt.id}:{position}", prompt.messages, seed, prompt.tools)
+
+
+def _draw(context: StageContext, model_dir: Path, requests: Sequence[SampleRequest], source: CompletionSource) -> None:
+    from workers.sampling.transformers import TransformersSampler  # torch: only where a model runs
+
+    config = context.work.recipe.sample
+    completions = TransformersSampler(model_dir).sample(
+        requests,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        progress=context.progress,
+    )
+    try:
+        for batch in _batches(completions, config.batch_size):
+            with context.transaction() as session:
+                add_missing(session, Completion, [_row(context, completion, source) for completion in batch])
+    except SamplingStopped as error:
+        raise stopped(context) from error
+
+
+def _batches(completions: Iterable[SampledCompletion], size: int) -> Iterator[list[SampledCompletion]]:
+    """Batches as the sampler decodes them: each is stored before the next is drawn."""
+    source = iter(completions)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _row(context: StageContext, completion: SampledCompletion, source: CompletionSource) -> dict[str, Any]:
+    prompt_id, _, position = completion.key.rpartition(":")
+    return _unit(context, source, prompt_id, int(position)) | {
+        "text": completion.text,
+        "finish_reason": completion.finish_reason.value,
+        "prompt_tokens": completion.prompt_token_count,
+        "tokens": completion.token_count,
+        "seed": completion.seed,
+    }
+
+
+def _candidates(context: StageContext, prompt: PromptRow, tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
+    for position, text in enumerate(prompt.candidates):
+        yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
+            "text": text,
+            "finish_reason": "imported",
+            "tokens": len(tokenizer.encode(text)),
+        }
+
+
+def _unit(context: StageContext, source: CompletionSource, prompt_id: str, position: int) -> dict[str, Any]:
+    """The columns that name a completion."""
+    work = context.work
+    return {
+        "id": new_id(Kind.COMPLETION),
+        "project_id": work.project_id,
+        "run_id": work.run_id,
+        "round": work.round,
+        "split": Split(work.payload["split"]),
+        "source": source,
+        "prompt_id": prompt_id,
+        "position": position,
+    }
