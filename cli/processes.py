@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from app.rlaif.pipeline import Queue
 from cli.address import local_url
 from cli.exits import Exit
 from cli.stack.ready import announce
 
-
-class Queue(StrEnum):
-    """`io` judges, prefers and waits for endpoints; `gpu` samples and trains."""
-
-    IO = "io"
-    GPU = "gpu"
+IO_SHARDS = 4  # they mostly wait for endpoints
 
 
 def serve() -> None:
     """Serve the REST API. Address and servers come from RLAIF_HOST, RLAIF_PORT, RLAIF_DATABASE_URL."""
     import uvicorn
-    from app.main import create_app
 
     from app.config import settings
+    from app.main import create_app
 
     config = uvicorn.Config(
         create_app(settings()),
@@ -70,17 +65,23 @@ def bootstrap_key(
 def worker(
     queues: Annotated[list[Queue], typer.Option(help="Queue to serve; repeat the option for both.")],
     name: Annotated[str, typer.Option(help="Name of this worker in logs, unique on its host.")] = "worker",
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Shards at a time; 1 where gpu is served, else 4, when left out.")
+    ] = None,
 ) -> None:
     """Run the shards of the `io` queue, the `gpu` queue, or both."""
     from celery.signals import worker_ready
+
     from workers.celery import app
 
     def note_ready(**_: object) -> None:
         announce()
 
     worker_ready.connect(note_ready, weak=False)
-
-    app.worker_main(["worker", "--queues", ",".join(queues), "--hostname", f"{name}@%h"])
+    shards = concurrency or (1 if Queue.GPU in queues else IO_SHARDS)
+    identity = ("--hostname", f"{name}@%h", "--loglevel", "INFO")
+    doorbell_only = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    app.worker_main(["worker", "--queues", ",".join(queues), "--concurrency", str(shards), *identity, *doorbell_only])
 
 
 def relay() -> None:
