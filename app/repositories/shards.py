@@ -118,6 +118,15 @@ def running_of(session: Session, run_id: str) -> list[Shard]:
     return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
+def is_open(session: Session, shard_id: str) -> bool:
+    """Whether the shard has not succeeded and its run can still go on; a failed run can be retried."""
+    query = select(Shard.id).join(Run, Run.id == Shard.run_id)
+    going_on = Run.status.not_in((RunStatus.SUCCEEDED, RunStatus.CANCELLED))
+    return (
+        session.scalar(query.where(Shard.id == shard_id, Shard.status != ShardStatus.SUCCEEDED, going_on)) is not None
+    )
+
+
 def any_running(session: Session, run_id: str) -> bool:
     query = select(Shard.id).where(Shard.run_id == run_id, Shard.status == ShardStatus.RUNNING).limit(1)
     return session.scalar(query) is not None

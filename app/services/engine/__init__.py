@@ -5,7 +5,7 @@ from app.services.engine.control import request_cancel, request_pause, resume, r
 from app.services.engine.lease import Claim, Report, Wish, claim, holds, record, renew, wish
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.outcome import Cause, complete, fail_attempt, pause_for, release
-from app.services.engine.rescue import expired, not_stopping, recover, ring_silent, stop
+from app.services.engine.rescue import expired, is_open, not_stopping, recover, ring_silent, stop
 
 __all__ = [
     "Cause",
@@ -19,6 +19,7 @@ __all__ = [
     "expired",
     "fail_attempt",
     "holds",
+    "is_open",
     "not_stopping",
     "pause_for",
     "record",

@@ -50,6 +50,11 @@ def stop(session: Session, run_id: str) -> None:
     settle(session, run)
 
 
+def is_open(session: Session, shard_id: str) -> bool:
+    """Whether the shard may still be worked on: now, when its run is resumed, or when it is retried."""
+    return shards.is_open(session, shard_id)
+
+
 def ring_silent(session: Session, *, queue: str, silence_s: float, limit: int) -> int:
     """Ring again for queued shards whose doorbell may be lost, longest silence first; says for how many."""
     found = [shard.id for shard in shards.silent(session, queue=queue, silence_s=silence_s, limit=limit)]
