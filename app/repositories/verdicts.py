@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.models import Stage, Verdict
@@ -46,6 +48,12 @@ def verdicts_of(
         answered = Answered(row.judge_id, row.order, row.answer, row.probability, row.repeat)
         found[row.comparison_id].append(VerdictRow(answered, row.invalid_reason))
     return dict(found)
+
+
+def add_verdicts(session: Session, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Add those whose unit has no verdict yet, and say by id which these were."""
+    statement = insert(Verdict).on_conflict_do_nothing().returning(Verdict.id)
+    return list(session.scalars(statement, list(rows)))
 
 
 def add_spending(session: Session, stage_id: str, spending: Spending) -> None:

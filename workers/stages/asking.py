@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.db.ids import Kind, new_id
-from app.db.models import Verdict
+from app.errors import ServiceError
 from app.repositories.run_inputs import JudgeRow
-from app.repositories.units import add_missing
-from app.repositories.verdicts import Spending, add_spending, answered_units, judge_usd_spent
+from app.repositories.verdicts import Spending, add_spending, add_verdicts, answered_units, judge_usd_spent
 from app.rlaif.comparison import Order
-from app.rlaif.judges import JudgeSpec
+from app.rlaif.judges import JudgeSpec, OpenAIJudge
 from app.rlaif.messages import Message, Role
 from app.rlaif.rubric import Rubric
 from app.rlaif.seeds import derive_seed
+from app.services.judges import require_address
+from app.services.secrets import reveal
 from workers.judges.build import build_judge
 from workers.judges.protocol import (
     Judge,
@@ -42,7 +45,6 @@ from workers.stages.weights import model_directory
 STORED_AT_ONCE = 50
 STORED_WITHIN_S = 0.5
 POLL_S = 0.2
-LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,6 @@ def ask(context: StageContext, docket: Docket) -> None:
     except JudgeBudgetReached as error:
         raise BudgetReached("judge_budget_reached", f"{ledger.spent} USD are spent: {error}") from error
     except JudgeUnavailable as error:
-        _wait(context, min(error.retry_after_s, LONGEST_WAIT_S))
         raise GiveBack("judge_unavailable", f"judge {docket.judge.name!r}: {error}") from error
     if questions.cut:
         raise stopped(context)
@@ -153,21 +154,34 @@ class _Ledger:
         return len(self._waiting) >= STORED_AT_ONCE or (bool(self._waiting) and waited >= STORED_WITHIN_S - POLL_S)
 
     def store(self) -> None:
-        """Write what is waiting; other shards' spending is learnt on the way."""
+        """Write what is waiting. What was paid for is held for the time of a lease while the database is away."""
         if not self._waiting:
             return
-        with self._context.transaction() as session:
-            add_missing(session, Verdict, [self._row(answer) for answer in self._waiting])
-            add_spending(session, self._context.work.stage_id, _spending(self._waiting))
-            self.spent = judge_usd_spent(session, self._context.work.run_id)
+        until = time.monotonic() + self._context.settings.lease_s
+        while True:
+            try:
+                self._write()
+                break
+            except (OperationalError, InterfaceError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(POLL_S)
         self._stored += len(self._waiting)
         self._waiting = []
         self._context.progress.report(self._stored, self._docket.size, {})
 
-    def _row(self, answer: JudgedAnswer) -> dict[str, Any]:
+    def _write(self) -> None:
+        """One transaction: done again it adds nothing, nor to what was spent. Learns what other shards spent."""
+        with self._context.transaction() as session:
+            rows = {new_id(Kind.VERDICT): answer for answer in self._waiting}
+            added = add_verdicts(session, [self._row(id_, answer) for id_, answer in rows.items()])
+            add_spending(session, self._context.work.stage_id, _spending([rows[id_] for id_ in added]))
+            self.spent = judge_usd_spent(session, self._context.work.run_id)
+
+    def _row(self, id_: str, answer: JudgedAnswer) -> dict[str, Any]:
         work = self._context.work
         return {
-            "id": new_id(Kind.VERDICT),
+            "id": id_,
             "project_id": work.project_id,
             "run_id": work.run_id,
             "comparison_id": answer.comparison_id,
@@ -238,13 +252,23 @@ def _build(context: StageContext, judge: JudgeRow, ledger: _Ledger) -> Judge:
     return build_judge(
         spec,
         may_spend=ledger.may_spend,
-        api_key=None,
+        api_key=_api_key(context, spec),
         model_dir=None if judge.model is None else model_directory(context, judge.model.storage_key),
     )
 
 
-def _wait(context: StageContext, seconds: float) -> None:
-    """Let a judge that is down rest, unless a stop is asked for."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not context.progress.should_stop():
-        time.sleep(POLL_S)
+def _api_key(context: StageContext, spec: JudgeSpec) -> str | None:
+    """The key that the judge's secret holds, for the host of its address alone. Raises StageRefused."""
+    if not isinstance(spec, OpenAIJudge):
+        return None
+    try:
+        require_address(spec, context.settings)
+        if spec.secret is None:
+            return None
+        with context.read() as session:
+            host = urlsplit(spec.base_url).hostname or ""
+            return reveal(
+                session, context.work.project_id, spec.secret, host=host, settings=context.settings
+            ).get_secret_value()
+    except ServiceError as error:
+        raise StageRefused(error.code(), error.detail) from error
