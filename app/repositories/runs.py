@@ -57,7 +57,7 @@ class RunMark:
 
 def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
     """The run with its stages, in one statement."""
-    rows = session.execute(snapshot(project_id, run_id)).all()
+    rows = session.execute(snapshot(project_id, run_id).execution_options(populate_existing=True)).all()
     if not rows:
         return None
     first = rows[0]
@@ -110,7 +110,7 @@ def get(session: Session, project_id: str, run_id: str) -> Run | None:
 def locked(session: Session, project_id: str, run_id: str) -> Run | None:
     """The run, held against every other writer until the transaction ends."""
     query = select(Run).where(Run.id == run_id, Run.project_id == project_id)
-    return session.scalar(query.with_for_update().execution_options(populate_existing=True))
+    return session.scalar(query.with_for_update(key_share=True).execution_options(populate_existing=True))
 
 
 def page(session: Session, project_id: str, slice_: Slice, *, statuses: Collection[RunStatus]) -> Chunk[Run]:

@@ -1,0 +1,28 @@
+"""Questions about a new run's parts that no other list answers."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from app.db.models import Prompt, RubricRevision, Split
+
+
+def revision(session: Session, project_id: str, revision_id: str) -> RubricRevision | None:
+    query = select(RubricRevision).where(RubricRevision.project_id == project_id, RubricRevision.id == revision_id)
+    return session.scalar(query)
+
+
+def has_candidates(session: Session, prompt_set_id: str) -> bool:
+    """Whether any train prompt brings two candidates to compare."""
+    return _any_train_prompt(session, prompt_set_id, func.jsonb_array_length(Prompt.candidates) >= 2)
+
+
+def has_preferences(session: Session, prompt_set_id: str) -> bool:
+    """Whether any train prompt brings a preference."""
+    return _any_train_prompt(session, prompt_set_id, func.jsonb_array_length(Prompt.preferences) >= 1)
+
+
+def _any_train_prompt(session: Session, prompt_set_id: str, condition: ColumnElement[bool]) -> bool:
+    found = select(Prompt.id).where(Prompt.prompt_set_id == prompt_set_id, Prompt.split == Split.TRAIN, condition)
+    return session.scalar(select(found.exists())) or False

@@ -1,0 +1,163 @@
+"""Going on from another run's stage: what a fork inherits, what must not differ, and the stages that it reuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.db.ids import Kind, new_id
+from app.db.models import Judge, Model, PromptSet, RubricRevision, Run, Stage, StageStatus
+from app.errors import Conflict, InvalidInput, NotFound
+from app.repositories import runs
+from app.rlaif.recipe import Recipe, StageKind
+from app.schemas.run import ForkIn
+from app.services.run_parts import Parts
+
+_OWN = ("stop_after", "budget")
+_KINDS = tuple(StageKind)
+_DONE = (StageStatus.SUCCEEDED, StageStatus.REUSED)
+Row = TypeVar("Row", RubricRevision, Judge)
+
+
+class ForkRefused(InvalidInput):
+    """Raised when a fork would change what the stages that it reuses were made from."""
+
+
+class StageNotFinished(Conflict):
+    """Raised when a stage that a fork would reuse has not succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The run that is gone on from, and its stages that are reused."""
+
+    source: Run
+    from_stage: StageKind
+    reused: tuple[Stage, ...]
+
+
+def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
+    """Raises NotFound, ForkRefused, StageNotFinished."""
+    source = runs.get(session, project_id, request.run)
+    if source is None:
+        raise NotFound.of("run", request.run)
+    if request.from_stage is _KINDS[0]:
+        raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
+    before = _KINDS[: _KINDS.index(request.from_stage)]
+    reused = tuple(stage for stage in runs.stages(session, source.id) if stage.kind in before)
+    expected = {kind for kind in Recipe.model_validate(source.recipe).stages() if kind in before}
+    missing = sorted(expected ^ {stage.kind for stage in reused if stage.status in _DONE})
+    if missing or not reused:
+        raise StageNotFinished(
+            f"stage {(missing or [before[0]])[0]!r} of run {source.id!r} has not succeeded, so it cannot be reused: "
+            "wait for it, or fork from an earlier stage",
+        )
+    return Fork(source, request.from_stage, reused)
+
+
+def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
+    """The source run's recipe with the fields that the request states; `stop_after` and `budget` are the fork's own.
+
+    Raises ForkRefused when a reused stage's section would differ, or the outcome is no recipe.
+    """
+    source = {name: value for name, value in fork.source.recipe.items() if name not in _OWN}
+    stated = changes.model_dump(mode="json", exclude_unset=True)
+    try:
+        recipe = Recipe.model_validate(_over(source, stated))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(("recipe", *map(str, first["loc"])))
+        raise ForkRefused(f"merged with the recipe of {fork.source.id!r}: {first['msg']}", field=field) from error
+    for stage in fork.reused:
+        section = stage.kind.value
+        if getattr(recipe, section) != getattr(Recipe.model_validate(fork.source.recipe), section):
+            raise ForkRefused(
+                f"recipe.{section} differs from that of run {fork.source.id!r}, whose stage is reused: leave it out, "
+                f"or fork from {section!r}",
+                field=f"recipe.{section}",
+            )
+    _require_stage(fork, recipe)
+    _require_baseline(session, fork, recipe)
+    return recipe
+
+
+def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
+    """The parts, with those of the source run where none was named. Raises ForkRefused."""
+    source, judged = fork.source, any(stage.kind is StageKind.JUDGE for stage in fork.reused)
+    whole = Parts(
+        rubric=parts.rubric or _existing(session, RubricRevision, source.rubric_revision_id),
+        prompt_set=parts.prompt_set or session.get_one(PromptSet, source.prompt_set_id),
+        base_model=parts.base_model or session.get_one(Model, source.base_model_id),
+        judge=parts.judge or _existing(session, Judge, source.judge_id),
+        evaluation_judge=parts.evaluation_judge or _existing(session, Judge, source.evaluation_judge_id),
+    )
+    _require_same("prompt_set", whole.prompt_set, source.prompt_set_id, source)
+    _require_same("base_model", whole.base_model, source.base_model_id, source)
+    if judged:
+        _require_same("rubric", whole.rubric, source.rubric_revision_id, source)
+        _require_same("judge", whole.judge, source.judge_id, source)
+    return whole
+
+
+def add_reused_stages(session: Session, fork: Fork, run: Run) -> None:
+    """Rows that stand for the source's stages: their figures, without their cost."""
+    for stage in fork.reused:
+        session.add(
+            Stage(
+                id=new_id(Kind.STAGE),
+                project_id=run.project_id,
+                run_id=run.id,
+                round=stage.round,
+                position=stage.position,
+                kind=stage.kind,
+                status=StageStatus.REUSED,
+                source_run_id=stage.source_run_id or fork.source.id,
+                total_shards=stage.total_shards,
+                done_shards=stage.done_shards,
+                total_units=stage.total_units,
+                done_units=stage.done_units,
+                metrics=stage.metrics,
+            )
+        )
+    session.flush()
+
+
+def _over(source: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+    sections = {name: {**source[name], **part} for name, part in stated.items() if isinstance(source.get(name), dict)}
+    return {**source, **stated, **sections}
+
+
+def _require_stage(fork: Fork, recipe: Recipe) -> None:
+    if fork.from_stage not in recipe.stages():
+        raise ForkRefused(
+            f"the recipe has no stage {fork.from_stage.value!r}: it runs {', '.join(recipe.stages())}",
+            field="fork.from_stage",
+        )
+
+
+def _require_baseline(session: Session, fork: Fork, recipe: Recipe) -> None:
+    """Imported candidates are no baseline: base completions exist only where the sampling run evaluates."""
+    if StageKind.EVALUATE not in recipe.stages() or recipe.sample.source == "model":
+        return
+    sampler = next(stage.source_run_id or fork.source.id for stage in fork.reused if stage.kind is StageKind.SAMPLE)
+    executed = Recipe.model_validate(session.get_one(Run, sampler).recipe)
+    if StageKind.EVALUATE not in executed.stages():
+        raise ForkRefused(
+            f"run {sampler!r} imported its completions and sampled no baseline to evaluate against: create a run "
+            "instead, or set recipe.stop_after to 'policy'",
+            field="fork.run",
+        )
+
+
+def _existing(session: Session, table: type[Row], id_: str | None) -> Row | None:
+    return None if id_ is None else session.get_one(table, id_)
+
+
+def _require_same(
+    field: str, part: RubricRevision | PromptSet | Model | Judge | None, id_: str | None, run: Run
+) -> None:
+    if part is not None and part.id != id_:
+        raise ForkRefused(f"{field} differs from that of run {run.id!r}, which is {id_!r}: leave it out", field=field)

@@ -1,0 +1,181 @@
+"""What must hold between the parts of a run and its recipe before anything is spent on it.
+
+Each rule raises InvalidInput naming the field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from app.db.models import Judge, Model, PromptSet, RubricRevision
+from app.errors import InvalidInput
+from app.repositories import run_parts
+from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.rubric import Rubric
+from app.storage import ArtifactStore
+
+_SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
+
+
+class RunRefused(InvalidInput):
+    """Raised when the parts of a run do not fit together or do not fit its recipe."""
+
+
+class CircularEvaluation(InvalidInput):
+    """Raised when the training judge would also measure the result, and the client has not allowed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run is made of."""
+
+    recipe: Recipe
+    rubric: RubricRevision | None
+    prompt_set: PromptSet
+    base_model: Model
+    judge: Judge | None
+    evaluation_judge: Judge | None
+
+    @property
+    def judges(self) -> bool:
+        return StageKind.JUDGE in self.recipe.stages()
+
+    @property
+    def evaluates(self) -> bool:
+        return StageKind.EVALUATE in self.recipe.stages()
+
+
+def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_circular: bool) -> None:
+    """Raises RunRefused, CircularEvaluation."""
+    _require_judges(plan)
+    _require_rubric(plan)
+    _require_prompts(plan)
+    _require_imports(session, plan)
+    _require_room(store, plan)
+    if not allow_circular:
+        _require_independence(plan)
+
+
+def is_circular(plan: Plan) -> bool:
+    """Whether one instrument both labels and measures, under whatever ids."""
+    if not (plan.judges and plan.evaluates and plan.judge and plan.evaluation_judge):
+        return False
+    return _instrument(plan.judge, plan.rubric) == _instrument(plan.evaluation_judge, plan.rubric)
+
+
+def _require_judges(plan: Plan) -> None:
+    if plan.judges and plan.judge is None:
+        raise RunRefused(
+            "the recipe judges: name a judge, or import preferences with recipe.prefer.source 'prompt_set'",
+            field="judge",
+        )
+    if plan.evaluates and plan.evaluation_judge is None:
+        raise RunRefused(
+            "the recipe evaluates: name an evaluation_judge, one that does not label the training data, or set "
+            "recipe.stop_after to 'policy'",
+            field="evaluation_judge",
+        )
+
+
+def _require_rubric(plan: Plan) -> None:
+    asked = {"judge": plan.judge if plan.judges else None}
+    asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
+    if any(asked.values()) and plan.rubric is None:
+        raise RunRefused("a judge needs a rubric to judge by: name one or send one inline", field="rubric")
+    for field, judge in asked.items():
+        if judge is not None and judge.kind == "checks" and not _checks(judge, plan.rubric):
+            raise RunRefused(
+                f"judge {judge.name!r} runs checks, and no criterion of the rubric has one: add a `check` to a "
+                "criterion, or give the judge criteria of its own",
+                field=field,
+            )
+
+
+def _require_prompts(plan: Plan) -> None:
+    prompt_set = plan.prompt_set
+    if prompt_set.train_count == 0:
+        raise RunRefused(f"prompt set {prompt_set.id!r} has no prompts of split 'train'", field="prompt_set")
+    if plan.evaluates and prompt_set.held_out_count == 0:
+        raise RunRefused(
+            f"prompt set {prompt_set.id!r} has no prompts of split 'held_out' to evaluate on: add some, or set "
+            "recipe.stop_after to 'policy'",
+            field="prompt_set",
+        )
+
+
+def _require_imports(session: Session, plan: Plan) -> None:
+    source, id_ = plan.recipe.sample.source, plan.prompt_set.id
+    if source == "prompt_set" and not run_parts.has_candidates(session, id_):
+        raise RunRefused(
+            f"recipe.sample.source is 'prompt_set', and no train prompt of {id_!r} has two candidates: add "
+            "`candidates` to the prompts, or use source 'model'",
+            field="recipe.sample.source",
+        )
+    if plan.recipe.prefer.source == "prompt_set" and not run_parts.has_preferences(session, id_):
+        raise RunRefused(
+            f"recipe.prefer.source is 'prompt_set', and no train prompt of {id_!r} has preferences: add "
+            "`preferences` to the prompts, or use source 'verdicts'",
+            field="recipe.prefer.source",
+        )
+
+
+def _require_room(store: ArtifactStore, plan: Plan) -> None:
+    window = _context_window(store, plan.base_model)
+    if window is None:
+        return
+    stages = plan.recipe.stages()
+    limits = [
+        (f"recipe.{kind.value}.max_length", getattr(plan.recipe, kind.value).max_length)
+        for kind in (StageKind.PREFER, StageKind.REWARD_MODEL, StageKind.POLICY)
+        if kind in stages
+    ]
+    limits.append(("recipe.sample.max_new_tokens", plan.recipe.sample.max_new_tokens))
+    for field, tokens in limits:
+        if tokens > window:
+            raise RunRefused(
+                f"{field} is {tokens}, and model {plan.base_model.name!r} reads at most {window} tokens: lower it",
+                field=field,
+            )
+
+
+def _context_window(store: ArtifactStore, model: Model) -> int | None:
+    with store.open(model.storage_key, "config.json") as file:
+        config: dict[str, Any] = json.load(file)
+    window = config.get("max_position_embeddings", config.get("n_positions"))
+    return window if isinstance(window, int) else None
+
+
+def _require_independence(plan: Plan) -> None:
+    if is_circular(plan) and plan.judge and plan.evaluation_judge:
+        raise CircularEvaluation(
+            f"judge {plan.judge.name!r} labels the training data, and evaluation judge {plan.evaluation_judge.name!r} "
+            "is the same instrument, which would reward its own taste: name another one, or set "
+            "allow_circular_evaluation",
+            field="evaluation_judge",
+        )
+
+
+def _instrument(judge: Judge, rubric: RubricRevision | None) -> tuple[object, ...]:
+    """What makes two judges the same, whatever they are called and however fast they are."""
+    spec = _SPEC.validate_python(judge.spec)
+    match spec:
+        case OpenAIJudge():
+            return (spec.kind, spec.base_url, spec.model)
+        case LocalJudge():
+            return (spec.kind, spec.model)
+        case ChecksJudge():
+            return (spec.kind, *_checks(judge, rubric))
+
+
+def _checks(judge: Judge, revision: RubricRevision | None) -> tuple[str, ...]:
+    """The criteria with a check that a checks judge goes by, as canonical JSON."""
+    spec = _SPEC.validate_python(judge.spec)
+    own = spec.criteria if isinstance(spec, ChecksJudge) else ()
+    criteria = own or (Rubric.model_validate(revision.content).criteria if revision else ())
+    return tuple(sorted(criterion.model_dump_json() for criterion in criteria if criterion.check is not None))

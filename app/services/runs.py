@@ -1,0 +1,222 @@
+"""Runs: made, read, and steered. The engine makes the transitions; here it is checked that a run makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.db.ids import Kind, new_id
+from app.db.models import Event, MetricPoint, Run, RunStatus, Stage
+from app.db.session import WriteSession
+from app.errors import BadRequest, Conflict, InvalidInput, NotFound
+from app.repositories import runs
+from app.repositories.pages import Chunk, Slice
+from app.repositories.results import Provenance
+from app.repositories.runs import RunMark, RunRow
+from app.rlaif.recipe import Budget, Recipe
+from app.schemas.run import RunIn
+from app.services import engine, forks, run_parts, run_rules
+from app.services.models import PublishedModel
+from app.services.run_rules import Plan
+from app.storage import ArtifactStore
+
+CLIENT_PAUSE = "asked for by the client"
+
+
+class PartMissing(InvalidInput):
+    """Raised when a run that is no fork lacks its prompt set or base model."""
+
+
+class BudgetSpent(Conflict):
+    """Raised when a run is resumed whose limit would pause it again at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened to a run after some event, and how the run stood when that was asked."""
+
+    status: RunStatus
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One point and the stage that made it."""
+
+    stage: Stage
+    point: MetricPoint
+
+
+def create(
+    session: WriteSession, project_id: str, request: RunIn, *, published: PublishedModel | None, store: ArtifactStore
+) -> RunRow:
+    """A queued run with its stages, and its first shards rung for. `published` comes from run_parts.prepare.
+
+    Raises NotFound, ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RunRefused, CircularEvaluation.
+    """
+    parts = run_parts.resolve(session, project_id, request, published)
+    fork = forks.open_fork(session, project_id, request.fork) if request.fork else None
+    recipe = request.recipe
+    if fork is not None:
+        parts = forks.inherited(session, fork, parts)
+        recipe = forks.merged_recipe(session, fork, request.recipe)
+    if parts.prompt_set is None or parts.base_model is None:
+        field = "prompt_set" if parts.prompt_set is None else "base_model"
+        raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
+    plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
+    run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
+    run = _insert(session, project_id, request.name, plan, fork)
+    engine.start_run(session, run)
+    return get(session, project_id, run.id)
+
+
+def _insert(session: WriteSession, project_id: str, name: str, plan: Plan, fork: forks.Fork | None) -> Run:
+    run = Run(
+        id=new_id(Kind.RUN),
+        project_id=project_id,
+        name=name,
+        recipe=plan.recipe.model_dump(mode="json"),
+        rubric_revision_id=plan.rubric.id if plan.rubric else None,
+        prompt_set_id=plan.prompt_set.id,
+        base_model_id=plan.base_model.id,
+        judge_id=plan.judge.id if plan.judge else None,
+        evaluation_judge_id=plan.evaluation_judge.id if plan.evaluation_judge else None,
+        forked_from_id=fork.source.id if fork else None,
+    )
+    session.add(run)
+    session.flush()
+    if fork is not None:
+        forks.add_reused_stages(session, fork, run)
+    return run
+
+
+def get(session: Session, project_id: str, run_id: str) -> RunRow:
+    """The run with its stages. Raises NotFound."""
+    if (row := runs.find(session, project_id, run_id)) is None:
+        raise NotFound.of("run", run_id)
+    return row
+
+
+def mark(session: Session, project_id: str, run_id: str) -> RunMark:
+    """Version and status alone. Raises NotFound."""
+    if (found := runs.mark(session, project_id, run_id)) is None:
+        raise NotFound.of("run", run_id)
+    return found
+
+
+def page(session: Session, project_id: str, slice_: Slice, *, statuses: Collection[RunStatus]) -> Chunk[Run]:
+    return runs.page(session, project_id, slice_, statuses=statuses)
+
+
+def provenance(session: Session, project_id: str, run_id: str) -> Provenance:
+    """Which runs a run's results are read from. Raises NotFound."""
+    mark(session, project_id, run_id)
+    return Provenance(run_id, runs.sources(session, run_id))
+
+
+def cancel(session: WriteSession, project_id: str, run_id: str) -> RunRow:
+    """Raises NotFound, Conflict."""
+    engine.request_cancel(session, _locked(session, project_id, run_id))
+    return get(session, project_id, run_id)
+
+
+def pause(session: WriteSession, project_id: str, run_id: str) -> RunRow:
+    """Raises NotFound, Conflict."""
+    engine.request_pause(session, _locked(session, project_id, run_id), CLIENT_PAUSE)
+    return get(session, project_id, run_id)
+
+
+def resume(session: WriteSession, project_id: str, run_id: str, *, budget: Budget | None) -> RunRow:
+    """Raises NotFound, Conflict, BudgetSpent."""
+    run = _locked(session, project_id, run_id)
+    engine.resume(session, run)
+    recipe = Recipe.model_validate(run.recipe)
+    limits = recipe.budget.model_dump() | (budget.model_dump(exclude_unset=True) if budget else {})
+    _require_money(session, run_id, limits)
+    run.recipe = recipe.model_copy(update={"budget": Budget(**limits)}).model_dump(mode="json")
+    return get(session, project_id, run_id)
+
+
+def _require_money(session: Session, run_id: str, limits: dict[str, float | None]) -> None:
+    stages = runs.stages(session, run_id)
+    for name, limit in limits.items():
+        spent = float(sum(getattr(stage, name) for stage in stages))
+        if limit is not None and spent >= limit:
+            raise BudgetSpent(
+                f"run {run_id!r} has spent {spent:g} of budget.{name} {limit:g}: resume with a higher "
+                f'limit, {{"budget": {{"{name}": ...}}}}',
+                field=f"budget.{name}",
+            )
+
+
+def retry(session: WriteSession, project_id: str, run_id: str) -> RunRow:
+    """Raises NotFound, Conflict."""
+    engine.retry(session, _locked(session, project_id, run_id))
+    return get(session, project_id, run_id)
+
+
+def _locked(session: WriteSession, project_id: str, run_id: str) -> Run:
+    if (run := runs.locked(session, project_id, run_id)) is None:
+        raise NotFound.of("run", run_id)
+    return run
+
+
+def news(session: Session, project_id: str, run_id: str, *, after: int, limit: int) -> News:
+    """At most `limit` events behind `after`. Raises NotFound.
+
+    The status is read first: whoever sees a terminal one has its event among these or behind them.
+    """
+    status = mark(session, project_id, run_id).status
+    return News(status, tuple(runs.events(session, run_id, after=after, limit=limit)))
+
+
+def event_page(session: Session, project_id: str, run_id: str, slice_: Slice) -> Chunk[Event]:
+    """In the order in which they happened. Raises NotFound, BadRequest."""
+    after = _number(slice_.after) if slice_.after is not None else 0
+    found = news(session, project_id, run_id, after=after, limit=slice_.limit + 1).events
+    kept = found[: slice_.limit]
+    return Chunk(kept, len(found) > slice_.limit, str(kept[-1].id) if kept else None)
+
+
+def metric_page(session: Session, project_id: str, run_id: str, slice_: Slice) -> Chunk[StepMetrics]:
+    """By stage and step, a reused stage's from the run that executed it. Raises NotFound, BadRequest."""
+    wanted = slice_.limit + 1
+    stages = _executed_stages(session, provenance(session, project_id, run_id))
+    begin, step = _metric_key(slice_.after, stages) if slice_.after is not None else (0, -1)
+    found: list[StepMetrics] = []
+    for stage in stages[begin:]:
+        points = runs.metric_points(session, stage.id, after=step, limit=wanted - len(found))
+        found += [StepMetrics(stage, point) for point in points]
+        if len(found) == wanted:
+            break
+        step = -1
+    kept = tuple(found[: slice_.limit])
+    last = f"{kept[-1].stage.id} {kept[-1].point.step}" if kept else None
+    return Chunk(kept, len(found) > slice_.limit, last)
+
+
+def _executed_stages(session: Session, provenance: Provenance) -> list[Stage]:
+    own = runs.stages(session, provenance.run_id)
+    elsewhere = {source: runs.stages(session, source) for source in set(provenance.reused.values())}
+    return [
+        next(other for other in elsewhere[stage.source_run_id] if other.kind is stage.kind)
+        if stage.source_run_id is not None
+        else stage
+        for stage in own
+    ]
+
+
+def _metric_key(after: str, stages: list[Stage]) -> tuple[int, int]:
+    stage_id, _, step = after.partition(" ")
+    index = next((index for index, stage in enumerate(stages) if stage.id == stage_id), None)
+    if index is None:
+        raise BadRequest("`after` is not a cursor of this list: start without it", field="after")
+    return index, _number(step)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadRequest("`after` is not a cursor of this list: start without it", field="after")
+    return int(text)
