@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.rlaif.rubric import Criterion, Rubric
+
+
+def criterion(name: str = "polite", **changes: Any) -> dict[str, Any]:
+    return {"name": name, "description": "Is polite."} | changes
+
+
+def rubric(*criteria: dict[str, Any], **changes: Any) -> Rubric:
+    return Rubric.model_validate({"criteria": list(criteria)} | changes)
+
+
+class TestRubric:
+    def test_equal_content_has_equal_hash(self) -> None:
+        assert rubric(criterion()).content_hash() == rubric(criterion(weight=1.0)).content_hash()
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            rubric(criterion(weight=2.0)),
+            rubric(criterion(description="Is polite!")),
+            rubric(criterion(), principles=["Do no harm."]),
+            rubric(criterion(check={"kind": "words", "any_of": ["please"]})),
+        ],
+    )
+    def test_other_content_has_another_hash(self, other: Rubric) -> None:
+        assert other.content_hash() != rubric(criterion()).content_hash()
+
+    def test_survives_a_round_trip_through_json(self) -> None:
+        given = rubric(criterion(check={"kind": "json_schema", "schema": {"type": "object"}}))
+        assert Rubric.model_validate_json(given.model_dump_json()) == given
+        assert '"schema"' in given.model_dump_json()
+
+    def test_prompts_criteria_are_added_and_replace_namesakes(self) -> None:
+        base = rubric(criterion("polite"), criterion("brief"))
+        extra = tuple(Criterion.model_validate(criterion(name, weight=5.0)) for name in ("polite", "on topic"))
+        assert [(each.name, each.weight) for each in base.with_criteria(extra).criteria] == [
+            ("brief", 1.0),
+            ("polite", 5.0),
+            ("on topic", 5.0),
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "field"),
+        [
+            ({"criteria": []}, "criteria"),
+            ({"criteria": [criterion("same"), criterion("same")]}, "same"),
+            ({"criteria": [criterion(weight=0.0)]}, "weight"),
+            ({"criteria": [criterion(weight=-1.0)]}, "weight"),
+            ({"criteria": [criterion(weight=float("nan"))]}, "weight"),
+            ({"criteria": [criterion(weight=float("inf"))]}, "weight"),
+            ({"criteria": [criterion(weight="2")]}, "weight"),
+            ({"criteria": [criterion(weight=True)]}, "weight"),
+            ({"criteria": [criterion(wieght=2.0)]}, "wieght"),
+            ({"criteria": [criterion(f"c{number}") for number in range(101)]}, "criteria"),
+            ({"criteria": [criterion(check={"kind": "magic"})]}, "check"),
+            ({"criteria": [criterion(check={"kind": "words"})]}, "any_of"),
+            ({"criteria": [criterion(check={"kind": "length", "unit": "words"})]}, "minimum"),
+            ({"criteria": [criterion(check={"kind": "length", "unit": "words", "minimum": 9, "maximum": 3})]}, "above"),
+            ({"criteria": [criterion(check={"kind": "similarity", "minimum": 0.7, "full": 0.6})]}, "below"),
+        ],
+    )
+    def test_bad_content_is_refused_and_named(self, content: dict[str, Any], field: str) -> None:
+        with pytest.raises(ValidationError, match=field):
+            Rubric.model_validate(content)
