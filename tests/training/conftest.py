@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.training.tiny import CHATML_TEMPLATE, PLAIN_TEMPLATE, build_model
 
 

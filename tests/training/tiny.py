@@ -16,10 +16,10 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from workers.training.contracts import PreferencePair
 
-WORDS = (
-    "moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire please thank "
-    "you the a is are because very good great short long warm cold bright dark asks tells moves grows falls rises yes no"
-).split()
+VOCABULARY = """moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire
+please thank you the a is are because very good great short long warm cold bright dark asks tells moves grows falls"""
+
+PAD = "<|pad|>"
 
 # Nothing follows the stop token, so that a whole conversation is the same token sequence for TRL and for us.
 PLAIN_TEMPLATE = (
@@ -30,29 +30,29 @@ CHATML_TEMPLATE = PLAIN_TEMPLATE.replace("'<|im_end|>'", "'<|im_end|>\n'")
 
 
 def sentence(rng: random.Random, low: int, high: int) -> str:
-    return " ".join(rng.choices(WORDS, k=rng.randint(low, high)))
+    return " ".join(rng.choices(VOCABULARY.split(), k=rng.randint(low, high)))
 
 
-def build_tokenizer(template: str, *, pad_token: str | None = "<|pad|>") -> PreTrainedTokenizerFast:
+def build_tokenizer(template: str, *, pad: str | None = PAD) -> PreTrainedTokenizerFast:
     rng = random.Random(0)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=["<|im_end|>", "<|pad|>", "<|im_start|>", "<|endoftext|>"],
+        special_tokens=["<|im_end|>", PAD, "<|im_start|>", "<|endoftext|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator((sentence(rng, 4, 12) for _ in range(400)), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=pad_token, chat_template=template
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=pad, chat_template=template
     )
 
 
-def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad_token: str | None = "<|pad|>") -> Path:
+def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad: str | None = PAD) -> Path:
     """Write the model to `directory` and return it: 2 layers of 32, about 40,000 parameters."""
-    tokenizer = build_tokenizer(template, pad_token=pad_token)
+    tokenizer = build_tokenizer(template, pad=pad)
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -70,7 +70,9 @@ def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad_token: 
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

@@ -12,8 +12,11 @@ from typing import Any, Self
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import logging
 
 from workers.sampling.engine import Messages, Tools
+
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's log is lines, not bars
 
 
 class NoChatTemplate(Exception):

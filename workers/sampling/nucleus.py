@@ -31,11 +31,16 @@ def choose(logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float, 
 
 
 def _nucleus_threshold(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The smallest probability (rows, 1) that belongs to the nucleus; sorts everything only where it has to."""
-    shortlist = min(_SHORTLIST, probabilities.shape[-1])
-    highest = probabilities.topk(shortlist, dim=-1).values
-    if bool((highest.sum(dim=-1) < top_p).any()):
-        highest = probabilities.sort(dim=-1, descending=True).values
-    before = highest.cumsum(dim=-1) - highest
-    last = (before < top_p).sum(dim=-1, keepdim=True) - 1
-    return highest.gather(-1, last)
+    """The smallest probability (rows, 1) that belongs to the nucleus; sorts all of a row only where it has to."""
+    shortlist = probabilities.topk(min(_SHORTLIST, probabilities.shape[-1]), dim=-1).values
+    threshold = _last_before(shortlist, top_p)
+    wide = shortlist.sum(dim=-1) < top_p
+    if bool(wide.any()):
+        threshold[wide] = _last_before(probabilities[wide].sort(dim=-1, descending=True).values, top_p)
+    return threshold
+
+
+def _last_before(descending: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The last value (rows, 1) in front of which less than `top_p` is gathered."""
+    gathered = descending.cumsum(dim=-1) - descending
+    return descending.gather(-1, (gathered < top_p).sum(dim=-1, keepdim=True) - 1)

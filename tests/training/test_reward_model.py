@@ -1,0 +1,236 @@
+"""The reward model: which token it reads, its loss against hand and TRL, and its measurement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs
+from workers.training.checkpoint import load_scalar_model
+from workers.training.contracts import NonFiniteLoss, NoTrainingData
+from workers.training.held_out import ScoredPair, measure
+from workers.training.loop import epoch_batches
+from workers.training.pairs import EncodedPair, PairEncoder, encode_answer
+from workers.training.reward_model import (
+    RewardModelConfig,
+    RewardModelData,
+    RewardModelResult,
+    RewardObjective,
+    pair_rewards,
+    score,
+    train_reward_model,
+)
+
+
+def config_for(model_dir: Path) -> RewardModelConfig:
+    return RewardModelConfig(model_dir=model_dir, learning_rate=2e-3, epochs=3, batch_size=8, max_length=128, seed=3)
+
+
+@pytest.fixture(scope="module")
+def trained(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardModelResult, Path]:
+    out_dir = tmp_path_factory.mktemp("reward")
+    data = RewardModelData(make_pairs(96), make_pairs(60, seed=9))
+    return train_reward_model(config_for(model_dir), data, out_dir, Recorder()), out_dir
+
+
+def reward_by_hand(model_dir: Path, ids: list[int], *, at: int) -> float:
+    """The head applied to the hidden state of one position of one unpadded sequence."""
+    model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
+    with torch.no_grad():
+        hidden = model.model(torch.tensor([ids])).last_hidden_state[0, at]
+        return float(model.score(hidden))
+
+
+class TestScoredToken:
+    @pytest.mark.parametrize("pad", ["<|pad|>", "<|im_end|>", "<|endoftext|>", None])
+    def test_it_is_the_stop_token_of_the_answer(self, pad: str | None, tmp_path: Path) -> None:
+        """Also where padding is a stop token, or missing, and where a line break follows in the template."""
+        base = build_model(tmp_path / "base", pad=pad)
+        reward_model = load_scalar_model(base, seed=1)
+        assert reward_model.tokenizer.pad_token_id not in reward_model.stop_ids
+        reward_model.model.save_pretrained(tmp_path / "reward")
+        reward_model.tokenizer.save_pretrained(tmp_path / "reward")
+        pairs = make_pairs(5)
+        items = [(pair.prompt, pair.first) for pair in pairs]
+        scores = score(tmp_path / "reward", items, batch_size=3)
+        for (messages, completion), value in zip(items, scores, strict=True):
+            prompt, answer = encode_answer(reward_model.tokenizer, reward_model.stop_ids, messages, completion)
+            assert reward_model.tokenizer.decode(answer[-1:]) == "<|im_end|>"
+            assert value == pytest.approx(reward_by_hand(tmp_path / "reward", prompt + answer, at=-1), abs=1e-5)
+
+    def test_plain_transformers_reads_the_same(self, trained: tuple[RewardModelResult, Path]) -> None:
+        tokenizer: Any = AutoTokenizer.from_pretrained(trained[1])
+        model = AutoModelForSequenceClassification.from_pretrained(trained[1])
+        items = [(pair.prompt, pair.second) for pair in make_pairs(6)]
+        texts = [
+            tokenizer.apply_chat_template(
+                [*messages, {"role": "assistant", "content": completion}], tokenize=False
+            ).rstrip("\n")
+            for messages, completion in items
+        ]
+        batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
+        with torch.no_grad():
+            values = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.squeeze(-1)
+        assert score(trained[1], items, batch_size=4) == pytest.approx(values.tolist(), abs=1e-5)
+
+    def test_a_cut_completion_is_scored_on_a_stop_token_too(self, model_dir: Path) -> None:
+        reward_model = load_scalar_model(model_dir)
+        encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, 40, close_truncated=True)
+        encoded = encoder.encode_pairs(make_pairs(40))
+        assert encoded.truncated_pairs > 0
+        assert {pair.first[-1] for pair in encoded.pairs} == {reward_model.tokenizer.eos_token_id}
+
+
+class TestLoss:
+    def test_soft_labels_equal_the_hand_written_loss(self, model_dir: Path) -> None:
+        reward_model = load_scalar_model(model_dir, seed=1)
+        encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, 128, close_truncated=True)
+        pairs = encoder.encode_pairs(make_pairs(7)).pairs
+        expected = 0.0
+        for pair in pairs:
+            (first,), (second,) = (side.tolist() for side in pair_rewards(reward_model, [pair]))
+            d, p = first - second, pair.probability
+            expected += pair.weight * (p * math.log1p(math.exp(-d)) + (1 - p) * math.log1p(math.exp(d)))
+            expected += 0.05 * (first + second) ** 2
+        loss = RewardObjective(reward_model, centering=0.05)(pairs).loss
+        assert loss.item() == pytest.approx(expected / 7, rel=1e-5)
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_hard_labels_equal_trl(self, tmp_path: Path) -> None:
+        """Every loss and gradient norm of an epoch in TRL 1.16, on the same batches from the same head."""
+        from datasets import Dataset
+        from trl import RewardConfig, RewardTrainer  # type: ignore[attr-defined]
+
+        base = build_model(tmp_path / "base", template=PLAIN_TEMPLATE)
+        start = load_scalar_model(base, seed=3)
+        start.model.save_pretrained(tmp_path / "start")
+        start.tokenizer.save_pretrained(tmp_path / "start")
+        pairs = make_pairs(32, hard=True)
+        config = replace(config_for(base), epochs=1, warmup_ratio=0.0)
+        progress = Recorder()
+        train_reward_model(config, RewardModelData(pairs, []), tmp_path / "ours", progress)
+        encoder = PairEncoder(start.tokenizer, start.stop_ids, 128, close_truncated=True)
+        lengths = [pair.length for pair in encoder.encode_pairs(pairs).pairs]
+        order = [index for batch in epoch_batches(lengths, 8, seed=3, epoch=0) for index in batch]
+        rows = [
+            {
+                "prompt": list(pairs[index].prompt),
+                "chosen": [{"role": "assistant", "content": pairs[index].first}],
+                "rejected": [{"role": "assistant", "content": pairs[index].second}],
+            }
+            for index in order
+        ]
+        trainer = RewardTrainer(
+            model=str(tmp_path / "start"),
+            args=RewardConfig(
+                output_dir=str(tmp_path / "trl"),
+                center_rewards_coefficient=0.01,
+                learning_rate=2e-3,
+                num_train_epochs=1,
+                per_device_train_batch_size=8,
+                train_sampling_strategy="sequential",
+                max_length=128,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                use_cpu=True,
+                bf16=False,
+                activation_checkpointing=False,
+            ),
+            train_dataset=Dataset.from_list(rows),
+        )
+        trainer.train()
+        expected = [log for log in trainer.state.log_history if "grad_norm" in log]
+        ours = [metrics for _, _, metrics in progress.steps]
+        assert len(ours) == len(expected) == 4
+        assert [m["loss"] for m in ours] == pytest.approx([log["loss"] for log in expected], rel=1e-4)
+        assert [m["grad_norm"] for m in ours] == pytest.approx([log["grad_norm"] for log in expected], rel=1e-3)
+
+
+class TestTraining:
+    def test_every_parameter_moved(self, trained: tuple[RewardModelResult, Path], model_dir: Path) -> None:
+        before = load_scalar_model(model_dir, seed=3).model
+        after = dict(AutoModelForSequenceClassification.from_pretrained(trained[1]).named_parameters())
+        for name, parameter in before.named_parameters():
+            assert not torch.equal(parameter, after[name]), name
+
+    def test_it_learned(self, trained: tuple[RewardModelResult, Path]) -> None:
+        held_out = trained[0].held_out
+        assert held_out.held_out_accuracy is not None
+        assert held_out.held_out_accuracy.value > 0.8
+        assert held_out.held_out_accuracy.low > 0.5
+        assert (held_out.train_pairs, held_out.held_out_pairs) == (96, 60)
+        assert trained[0].steps == len(trained[0].losses) == 36
+
+    def test_scores_keep_the_order_of_the_items(self, trained: tuple[RewardModelResult, Path]) -> None:
+        items = [(pair.prompt, pair.first) for pair in make_pairs(10)]
+        there, back = score(trained[1], items, batch_size=4), score(trained[1], items[::-1], batch_size=3)
+        assert there == pytest.approx(back[::-1], abs=1e-5)
+
+    def test_no_data(self, model_dir: Path, tmp_path: Path) -> None:
+        with pytest.raises(NoTrainingData, match="0 pairs offered"):
+            train_reward_model(config_for(model_dir), RewardModelData([], []), tmp_path, Recorder())
+
+    def test_not_finite_loss(self, model_dir: Path, tmp_path: Path) -> None:
+        config = replace(config_for(model_dir), learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.0)
+        with pytest.raises(NonFiniteLoss, match="at step 1"):
+            train_reward_model(config, RewardModelData(make_pairs(32), []), tmp_path, Recorder())
+
+
+def scored(prompt: int, probability: float, tokens: tuple[int, int], rewards: tuple[float, float]) -> ScoredPair:
+    pair = EncodedPair("x", (prompt,), (1,) * tokens[0], (1,) * tokens[1], probability, 1.0)
+    return ScoredPair(pair, *rewards)
+
+
+class TestMeasure:
+    PAIRS = (
+        scored(1, 0.9, (5, 3), (2.0, 0.0)),  # right, the longer is better
+        scored(1, 0.2, (5, 3), (1.0, 0.0)),  # wrong, the shorter is better
+        scored(2, 0.1, (4, 2), (-3.0, 1.0)),  # right, the shorter is better
+        scored(2, 0.8, (2, 2), (0.5, 0.5)),  # undecided by reward and by length
+        scored(3, 0.5, (9, 1), (9.0, 0.0)),  # a tie: in no accuracy
+    )
+
+    def test_figures(self) -> None:
+        metrics = measure(self.PAIRS, train_pairs=7, seed=0)
+        assert metrics.held_out_accuracy is not None
+        assert (metrics.held_out_accuracy.value, metrics.held_out_accuracy.n) == (2.5 / 4, 4)
+        assert metrics.held_out_accuracy.low < 2.5 / 4 < metrics.held_out_accuracy.high
+        assert metrics.prefer_longer_accuracy == 1.5 / 4
+        assert metrics.shorter_right_accuracy == 1 / 2
+        assert (metrics.train_pairs, metrics.held_out_pairs) == (7, 5)
+
+    def test_calibration_error(self) -> None:
+        """Four bins of one pair each: |right - confidence|, averaged."""
+        confidences = [(1, 2.0), (0, 1.0), (1, 4.0), (0.5, 0.0)]
+        expected = sum(abs(right - 1 / (1 + math.exp(-margin))) for right, margin in confidences) / 4
+        assert measure(self.PAIRS, train_pairs=7, seed=0).ece == pytest.approx(expected)
+
+    def test_swapping_the_sides_changes_nothing(self) -> None:
+        swapped = [
+            ScoredPair(
+                replace(i.pair, first=i.pair.second, second=i.pair.first, probability=1 - i.pair.probability),
+                i.second,
+                i.first,
+            )
+            for i in self.PAIRS
+        ]
+        there, back = measure(self.PAIRS, train_pairs=7, seed=0), measure(swapped, train_pairs=7, seed=0)
+        assert there.model_dump(exclude={"length_correlation"}) == back.model_dump(exclude={"length_correlation"})
+        assert there.length_correlation == pytest.approx(back.length_correlation)
+
+    def test_only_ties(self) -> None:
+        metrics = measure(self.PAIRS[-1:], train_pairs=7, seed=0)
+        assert metrics.held_out_accuracy is None
+        assert metrics.ece is metrics.shorter_right_accuracy is None
+        assert metrics.held_out_pairs == 1
+
+    def test_nothing_held_out(self) -> None:
+        assert measure([], train_pairs=7, seed=0).length_correlation is None
