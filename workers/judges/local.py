@@ -5,21 +5,32 @@ Imported only in a process that may load torch.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from app.rlaif.comparison import InvalidReason
 from app.rlaif.judges import LocalJudge
-from app.rlaif.judging import LABELS, ChatMessages, invalid, prompt_hash, read_reply
+from app.rlaif.judging import LABELS, invalid, prompt_hash, read_reply
 from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question, rendered, verdict_of
 from workers.sampling.language_model import LanguageModel, encode, render_prompt
 from workers.sampling.scoring import OptionNotOneToken, next_token_logprobs, option_token_ids
 
-BATCHES_AT_ONCE = 8
-"""Questions are sorted by length within so many batches, which saves padding, and answered together."""
+WINDOW = 8
+"""Questions are sorted by length within so many batches, which saves padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as the model reads it, and its length in tokens."""
+
+    question: Question
+    prompt_hash: str
+    prompt: str
+    length: int
 
 
 class ModelJudge:
@@ -37,41 +48,44 @@ class ModelJudge:
 
     async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
         source = iter(questions)
-        while batch := list(islice(source, self._spec.batch_size * BATCHES_AT_ONCE)):
-            for answer in self._answers(batch):
-                yield answer
+        while window := list(islice(source, self._spec.batch_size * WINDOW)):
+            asked = sorted((self._asked(question) for question in window), key=lambda item: item.length)
+            for start in range(0, len(asked), self._spec.batch_size):
+                for answer in self._answers(asked[start : start + self._spec.batch_size]):
+                    yield answer
+                await asyncio.sleep(0)  # a reader that shares the loop stores them before the next pass
 
     async def aclose(self) -> None:
         """The process that ran a local judge ends with its shard and gives the memory back."""
 
-    def _answers(self, questions: Sequence[Question]) -> list[JudgedAnswer]:
+    def _asked(self, question: Question) -> _Asked:
+        messages = rendered(question)
+        prompt = render_prompt(self._model.tokenizer, messages)
+        return _Asked(question, prompt_hash(messages), prompt, len(encode(self._model.tokenizer, prompt)))
+
+    def _answers(self, batch: Sequence[_Asked]) -> list[JudgedAnswer]:
         """Answers to one pass's questions; one that is too long is INVALID (truncated) and never cut."""
         started = time.monotonic()
-        asked = [rendered(question) for question in questions]
-        prompts = [render_prompt(self._model.tokenizer, messages) for messages in asked]
-        lengths = [len(encode(self._model.tokenizer, prompt)) for prompt in prompts]
-        fitting = [index for index, length in enumerate(lengths) if length <= self._max_length]
-        logprobs = dict(zip(fitting, self._logprobs([prompts[index] for index in fitting]), strict=True))
-        latency_s = (time.monotonic() - started) / len(questions)
-        return [
-            replace(self._read(question, asked[index], logprobs.get(index), length=lengths[index]), latency_s=latency_s)
-            for index, question in enumerate(questions)
-        ]
+        fitting = [item for item in batch if item.length <= self._max_length]
+        logprobs = self._logprobs([item.prompt for item in fitting])
+        latency_s = (time.monotonic() - started) / len(batch)
+        answered = [self._read(item, values) for item, values in zip(fitting, logprobs, strict=True)]
+        answered += [self._too_long(item) for item in batch if item.length > self._max_length]
+        return [replace(answer, latency_s=latency_s) for answer in answered]
 
     def _logprobs(self, prompts: Sequence[str]) -> list[dict[str, float]]:
         if not prompts:
             return []
         return next_token_logprobs(self._model, prompts, tuple(LABELS), batch_size=self._spec.batch_size)
 
-    def _read(
-        self, question: Question, messages: ChatMessages, logprobs: dict[str, float] | None, *, length: int
-    ) -> JudgedAnswer:
-        if logprobs is None:
-            answer = verdict_of(question, invalid(InvalidReason.TRUNCATED))
-            detail = f"the question is {length} tokens, more than the judge's {self._max_length}"
-            return replace(answer, raw_text=detail, prompt_hash=prompt_hash(messages))
+    def _read(self, item: _Asked, logprobs: Mapping[str, float]) -> JudgedAnswer:
         label = max(logprobs, key=lambda name: logprobs[name])
-        answer = verdict_of(question, read_reply(label, finish_reason="stop", alternatives=logprobs))
+        answer = verdict_of(item.question, read_reply(label, finish_reason="stop", alternatives=logprobs))
         return replace(
-            answer, raw_text=label, prompt_hash=prompt_hash(messages), prompt_tokens=length, completion_tokens=1
+            answer, raw_text=label, prompt_hash=item.prompt_hash, prompt_tokens=item.length, completion_tokens=1
         )
+
+    def _too_long(self, item: _Asked) -> JudgedAnswer:
+        answer = verdict_of(item.question, invalid(InvalidReason.TRUNCATED))
+        detail = f"the question is {item.length} tokens, more than the judge's {self._max_length}"
+        return replace(answer, raw_text=detail, prompt_hash=item.prompt_hash)
