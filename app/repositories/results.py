@@ -129,8 +129,12 @@ def preference_texts(
 
 def checkpoints(session: Session, provenance: Provenance) -> list[Checkpoint]:
     """A run's own and those of the training stages that it reuses, in the order of their making."""
-    runs = {provenance.run_id, provenance.executor(StageKind.REWARD_MODEL), provenance.executor(StageKind.POLICY)}
-    return list(session.scalars(select(Checkpoint).where(Checkpoint.run_id.in_(runs)).order_by(Checkpoint.id)))
+    query = select(Checkpoint).where(Checkpoint.run_id.in_(_trainers(provenance)))
+    return list(session.scalars(query.order_by(Checkpoint.id)))
+
+
+def _trainers(provenance: Provenance) -> set[str]:
+    return {provenance.run_id, provenance.executor(StageKind.REWARD_MODEL), provenance.executor(StageKind.POLICY)}
 
 
 def checkpoint(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint | None:
@@ -138,9 +142,13 @@ def checkpoint(session: Session, project_id: str, checkpoint_id: str) -> Checkpo
     return session.scalar(query)
 
 
-def checkpoint_page(session: Session, project_id: str, slice_: Slice) -> Chunk[Checkpoint]:
-    """Newest first."""
+def checkpoint_page(
+    session: Session, project_id: str, slice_: Slice, *, provenance: Provenance | None
+) -> Chunk[Checkpoint]:
+    """Newest first; with `provenance`, only what `checkpoints` gives."""
     query = select(Checkpoint).where(Checkpoint.project_id == project_id)
+    if provenance is not None:
+        query = query.where(Checkpoint.run_id.in_(_trainers(provenance)))
     return chunk(session, query, slice_, by=Checkpoint.id, newest_first=True)
 
 

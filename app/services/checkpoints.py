@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,6 @@ from app.db.models import Checkpoint
 from app.errors import NotFound, ServiceError
 from app.repositories import results
 from app.repositories.pages import Chunk, Slice
-from app.repositories.results import Provenance
 from app.services import runs
 from app.storage import MANIFEST, ArtifactMissing, ArtifactStore, FileEntry
 
@@ -103,15 +102,10 @@ def get(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint:
     return row
 
 
-def page(session: Session, project_id: str, slice_: Slice) -> Chunk[Checkpoint]:
-    """All of a project's, newest first."""
-    return results.checkpoint_page(session, project_id, slice_)
-
-
-def of_run(session: Session, project_id: str, run_id: str) -> Sequence[Checkpoint]:
-    """A run's own and those of the stages that it reuses. Raises NotFound."""
-    provenance: Provenance = runs.provenance(session, project_id, run_id)
-    return results.checkpoints(session, provenance)
+def page(session: Session, project_id: str, slice_: Slice, *, run_id: str | None) -> Chunk[Checkpoint]:
+    """Newest first; of one run, its own and those of the stages that it reuses. Raises NotFound."""
+    provenance = None if run_id is None else runs.provenance(session, project_id, run_id)
+    return results.checkpoint_page(session, project_id, slice_, provenance=provenance)
 
 
 def file(store: ArtifactStore, checkpoint: Checkpoint, name: str) -> Download:

@@ -1,0 +1,139 @@
+"""Reads what a run's report is built from, and what the run consumed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.db.models import CheckpointKind, Evaluation, Judge, Model, PromptSet, Rubric, RubricRevision, Run, Stage
+from app.repositories import results
+from app.repositories.results import Provenance
+from app.repositories.runs import RunRow
+from app.rlaif import report
+from app.rlaif.caveats import caveats
+from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
+from app.rlaif.recipe import StageKind
+from app.rlaif.report import Findings, JudgeFacts, Report, StageUsage
+from app.schemas.stage import usage_of
+from app.schemas.usage import UsageOut
+from app.services import runs
+
+Metrics = TypeVar("Metrics", bound=BaseModel)
+
+
+def get(session: Session, project_id: str, run_id: str) -> Report:
+    """The report of a run as it stands: what was not measured yet is absent. Raises NotFound."""
+    row = runs.get(session, project_id, run_id)
+    findings = _findings(session, row, runs.provenance(session, project_id, run_id))
+    return report.build(findings, caveats(findings))
+
+
+def usage(session: Session, project_id: str, run_id: str) -> UsageOut:
+    """Raises NotFound."""
+    stages = _usage(runs.get(session, project_id, run_id))
+    return UsageOut(run_id=run_id, stages=stages, total=report.total(stages))
+
+
+def evaluations(session: Session, project_id: str, run_id: str) -> list[Evaluation]:
+    """Raises NotFound."""
+    runs.mark(session, project_id, run_id)
+    return results.evaluations(session, run_id)
+
+
+def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings:
+    run, stages = row.run, {stage.stage.kind: stage.stage for stage in row.stages}
+    measured = results.evaluations(session, run.id)
+    evaluation = EvaluationMetrics.model_validate(measured[-1].metrics) if measured else None
+    return Findings(
+        run=report.RunFacts(
+            id=run.id,
+            name=run.name,
+            status=run.status,
+            seed=run.recipe["seed"],
+            forked_from=run.forked_from_id,
+            created_at=run.created_at,
+            finished_at=run.finished_at,
+        ),
+        lineage=_lineage(session, run, provenance),
+        judge=_judge(session, run.judge_id, _reported(stages.get(StageKind.JUDGE), JudgeMetrics)),
+        evaluation_judge=_judge(session, run.evaluation_judge_id, evaluation.judge if evaluation else None),
+        preferences=_reported(stages.get(StageKind.PREFER), PreferenceMetrics),
+        reward_model=_reported(stages.get(StageKind.REWARD_MODEL), RewardModelMetrics),
+        evaluation=evaluation,
+        usage=_usage(row),
+    )
+
+
+def _reported(stage: Stage | None, schema: type[Metrics]) -> Metrics | None:
+    """What a finished stage measured; beside it `Stage.metrics` keeps the last metrics of its way there."""
+    figures: dict[str, Any] = {} if stage is None else stage.metrics
+    known = {name: figures[name] for name in schema.model_fields if name in figures}
+    return schema.model_validate(known) if len(known) == len(schema.model_fields) else None
+
+
+def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None) -> JudgeFacts | None:
+    if judge_id is None:
+        return None
+    judge = session.get_one(Judge, judge_id)
+    return JudgeFacts(id=judge.id, name=judge.name, kind=judge.kind, family=judge.family, metrics=metrics)
+
+
+def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
+    prompt_set = session.get_one(PromptSet, run.prompt_set_id)
+    model = session.get_one(Model, run.base_model_id)
+    return report.Lineage(
+        rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
+        prompt_set=report.PromptSetLineage(
+            id=prompt_set.id,
+            name=prompt_set.name,
+            digest=prompt_set.digest,
+            train_count=prompt_set.train_count,
+            held_out_count=prompt_set.held_out_count,
+        ),
+        base_model=report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest),
+        checkpoints=_checkpoints(session, provenance),
+        reused_stages=dict(provenance.reused),
+    )
+
+
+def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
+    revision = session.get_one(RubricRevision, revision_id)
+    return report.RubricLineage(
+        rubric_id=revision.rubric_id,
+        revision_id=revision.id,
+        name=session.get_one(Rubric, revision.rubric_id).name,
+        number=revision.number,
+        content_hash=revision.content_hash,
+    )
+
+
+def _checkpoints(session: Session, provenance: Provenance) -> list[report.CheckpointLineage]:
+    """Of each stage that counts for this run, what it published."""
+    makers = {
+        CheckpointKind.REWARD_MODEL: provenance.executor(StageKind.REWARD_MODEL),
+        CheckpointKind.POLICY: provenance.executor(StageKind.POLICY),
+    }
+    return [
+        report.CheckpointLineage.model_validate(row, from_attributes=True)
+        for row in results.checkpoints(session, provenance)
+        if row.run_id == makers[row.kind]
+    ]
+
+
+def _usage(row: RunRow) -> list[StageUsage]:
+    return [
+        StageUsage(
+            **usage_of(stage.stage).model_dump(),
+            round=stage.stage.round,
+            stage=stage.stage.kind,
+            wall_seconds=_seconds(stage.stage, row.now),
+        )
+        for stage in row.stages
+    ]
+
+
+def _seconds(stage: Stage, now: datetime) -> float | None:
+    return None if stage.started_at is None else ((stage.finished_at or now) - stage.started_at).total_seconds()
