@@ -35,34 +35,46 @@ def parse(raw: bytes) -> Any:
     Raises InvalidJson for: another encoding, broken syntax, duplicate keys, NaN and Infinity, floats beyond double,
     integers beyond 64 bits, NUL and lone surrogates in any string, nesting deeper than MAX_DEPTH.
     """
+    return _parse(raw, _STRICT, storable=True)
+
+
+def parse_file(raw: bytes) -> Any:
+    """As `parse`, for files that are only looked at: any number and any string that Python's parser reads."""
+    return _parse(raw, _LENIENT, storable=False)
+
+
+def _parse(raw: bytes, decoder: json.JSONDecoder, *, storable: bool) -> Any:
     try:
-        value = _DECODER.decode(raw.decode("utf-8-sig"))
+        value = decoder.decode(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InvalidJson(f"not UTF-8: byte {error.start} cannot be read") from error
     except json.JSONDecodeError as error:
         raise InvalidJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except RecursionError as error:
         raise InvalidJson(f"nested deeper than {MAX_DEPTH} levels") from error
-    _walk(value, "", 0)
+    _walk(value, "", 0, storable=storable)
     return value
 
 
-def _walk(value: Any, path: str, depth: int) -> None:
+def _walk(value: Any, path: str, depth: int, *, storable: bool) -> None:
     if isinstance(value, _Refused):
         raise InvalidJson(f"{path or 'the value'}: {value.reason}", path or None)
     if isinstance(value, str):
-        if _UNSTORABLE.search(value):
-            raise InvalidJson(f"{path or 'the value'} holds a NUL or a lone surrogate, which is no text", path or None)
+        _require_text(value, path, storable=storable)
     elif isinstance(value, dict | list) and depth >= MAX_DEPTH:
         raise InvalidJson(f"nested deeper than {MAX_DEPTH} levels", path[:200])
     elif isinstance(value, dict):
         for key, item in value.items():
-            if _UNSTORABLE.search(key):
-                raise InvalidJson(f"a key of {path or 'the object'} holds a NUL or a lone surrogate", path or None)
-            _walk(item, f"{path}.{key}" if path else key, depth + 1)
+            _require_text(key, path, storable=storable)
+            _walk(item, f"{path}.{key}" if path else key, depth + 1, storable=storable)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _walk(item, f"{path}[{index}]", depth + 1)
+            _walk(item, f"{path}[{index}]", depth + 1, storable=storable)
+
+
+def _require_text(text: str, path: str, *, storable: bool) -> None:
+    if storable and _UNSTORABLE.search(text):
+        raise InvalidJson(f"{path or 'a key'} holds a NUL or a lone surrogate, which is no text", path or None)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,6 +102,7 @@ def _no_constant(text: str) -> _Refused:
     return _Refused(f"{text} is not JSON (RFC 8259, section 6)")
 
 
-_DECODER = json.JSONDecoder(
+_LENIENT = json.JSONDecoder(object_pairs_hook=_unique)
+_STRICT = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
 )

@@ -11,13 +11,49 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
 from app import config, observability
-from app.api import operations, problems, rubrics
+from app.api import (
+    checkpoints,
+    comparisons,
+    completions,
+    evaluations,
+    events,
+    judges,
+    models,
+    operations,
+    preferences,
+    problems,
+    prompt_sets,
+    report,
+    rubrics,
+    runs,
+    secrets,
+    verdicts,
+)
+from app.api import keys as api_keys
+from app.api.notifications import RunNotifications
 from app.config import Settings
 from app.db.session import SessionFactory, make_engine, make_read_session_factory, make_session_factory
 from app.services import keys
 from app.storage import ArtifactStore
 
-ROUTERS = (operations.router, rubrics.router)
+ROUTERS = (
+    operations.router,
+    api_keys.router,
+    secrets.router,
+    rubrics.router,
+    prompt_sets.router,
+    models.router,
+    judges.router,
+    runs.router,
+    events.router,
+    completions.router,
+    comparisons.router,
+    verdicts.router,
+    preferences.router,
+    evaluations.router,
+    report.router,
+    checkpoints.router,
+)
 
 
 class PublicWithoutKeys(RuntimeError):
@@ -51,6 +87,7 @@ def _connect(app: FastAPI, settings: Settings) -> None:
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
     app.state.read_sessions = make_read_session_factory(engine)
+    app.state.notifications = RunNotifications(settings.database_url)
     app.state.store = ArtifactStore(settings.artifacts_dir)
     app.state.registry = CollectorRegistry()
     operations.EngineGauges(app.state.read_sessions).register(app.state.registry)
@@ -60,6 +97,7 @@ def _connect(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(_refuse_open_door, app.state.settings, app.state.read_sessions)
     yield
+    await app.state.notifications.close()
     app.state.engine.dispose()
 
 

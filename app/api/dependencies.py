@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator
 
@@ -66,6 +66,15 @@ ReadSession = Annotated[db.ReadSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[db.WriteSession, Depends(write_session, scope="function")]
 
 
+async def read_session_factory(request: Request) -> db.SessionFactory:
+    sessions: db.SessionFactory = request.app.state.read_sessions
+    return sessions
+
+
+# For handlers that wait or stream: they open a session for each read and hold none in between.
+ReadSessions = Annotated[db.SessionFactory, Depends(read_session_factory)]
+
+
 async def current_settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
@@ -76,6 +85,7 @@ async def artifact_store(request: Request) -> ArtifactStore:
     return store
 
 
+NameFilter = Annotated[str | None, Query(max_length=200, description="Only the object of this name")]
 CurrentSettings = Annotated[Settings, Depends(current_settings)]
 Store = Annotated[ArtifactStore, Depends(artifact_store)]
 

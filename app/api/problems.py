@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import ServiceError, Unavailable
 from app.observability import log
-from app.schemas.problem import FieldError, Problem
+from app.problem_fields import FieldError, field_path
+from app.schemas.problem import Problem
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 100
@@ -70,22 +71,6 @@ def internal_error(request: Request) -> Response:
         title="Internal error",
         detail="the server failed to handle this request; report the request_id to the operator",
     )
-
-
-def field_path(location: tuple[int | str, ...], body: object, *, missing: bool) -> str:
-    """`("body", "criteria", 0, "check", "words", "any_of")` -> `criteria[0].check.any_of`.
-
-    Pydantic names the chosen member of a union in its locations; what the client did not write is left out.
-    """
-    path, here = "", body
-    for index, part in enumerate(location[1:], start=1):
-        if isinstance(part, int):
-            path += f"[{part}]"
-            here = here[part] if isinstance(here, list) and part < len(here) else None
-        elif not isinstance(here, dict) or part in here or (missing and index == len(location) - 1):
-            path += f".{part[:200]}" if path else part[:200]
-            here = here.get(part) if isinstance(here, dict) else here
-    return path or str(location[0])
 
 
 def _service_error(request: Request, error: Exception) -> Response:

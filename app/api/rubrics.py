@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from app.api.bodies import StrictRoute
-from app.api.dependencies import Reader, ReadSession, Writer, WriteSession, path_id
+from app.api.dependencies import NameFilter, Reader, ReadSession, Writer, WriteSession, path_id
 from app.api.idempotency import Once
 from app.api.pagination import Paging
 from app.db.ids import Kind
@@ -23,7 +23,6 @@ RubricId = Annotated[
     path_id(Kind.RUBRIC),
     Path(description="Id of the rubric", examples=["rubric_01m7xk5mgzeyva4mageqj2tqtk"]),
 ]
-NameFilter = Annotated[str | None, Query(max_length=200, description="Only the object of this name")]
 
 
 @router.post("", status_code=201, response_model=RubricOut, operation_id="create_rubric")
@@ -34,7 +33,7 @@ def create_rubric(body: RubricIn, caller: Writer, session: WriteSession, once: O
     is refused here and not in the middle of a run.
     """
     return once(
-        lambda: _out(rubrics.create(session, caller.project_id, name=body.name, content=body.content)),
+        lambda: _out(rubrics.create(session, caller.project_id, name=body.name, content=body.content())),
         at="/v1/rubrics/{id}",
     )
 

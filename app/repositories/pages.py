@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.db.session import SessionFactory
 
 Row = TypeVar("Row")
 
@@ -38,8 +41,23 @@ def chunk(
 ) -> Chunk[Row]:
     """The page of `query` in the order of the unique column `by`, which the query must not order itself."""
     if slice_.after is not None:
-        query = query.where(by < slice_.after if newest_first else by > slice_.after)
+        after = by.type.python_type(slice_.after)
+        query = query.where(by < after if newest_first else by > after)
     query = query.order_by(by.desc() if newest_first else by.asc()).limit(slice_.limit + 1)
     rows = tuple(session.scalars(query))
     kept = rows[: slice_.limit]
     return Chunk(kept, len(rows) > slice_.limit, str(getattr(kept[-1], by.key)) if kept else None)
+
+
+def walk(
+    sessions: SessionFactory, read: Callable[[Session, Slice], Chunk[Row]], *, batch: int = 500
+) -> Iterator[tuple[Row, ...]]:
+    """Every row of a list in batches, each in a short transaction of its own: a slow reader holds no connection."""
+    slice_ = Slice(batch)
+    while True:
+        with sessions() as session:
+            found = read(session, slice_)
+        yield found.rows
+        if not found.has_more:
+            return
+        slice_ = Slice(batch, found.last)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class FieldError(BaseModel):
-    """One thing that is wrong, and where."""
-
-    model_config = ConfigDict(frozen=True)
-
-    field: str = Field(description="Path within the request", examples=["content.criteria[0].weight"])
-    code: str = Field(description="Stable and machine-readable", examples=["greater_than"])
-    message: str = Field(description="For a person", examples=["Input should be greater than 0"])
+from app.problem_fields import FieldError
 
 
 class Problem(BaseModel):

@@ -30,15 +30,15 @@ EXAMPLE_CONTENT: dict[str, JsonValue] = {
 }
 
 
-class RubricIn(BaseModel):
-    """A new rubric with the content of its first revision."""
+class RubricIn(Rubric):
+    """A new rubric: its name and the content of its first revision."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_extra={"examples": [{"name": "support", "content": EXAMPLE_CONTENT}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "support", **EXAMPLE_CONTENT}]})
 
     name: ResourceName = Field(description="Unique within the project")
-    content: Rubric
+
+    def content(self) -> Rubric:
+        return Rubric(**{field: getattr(self, field) for field in Rubric.model_fields})
 
 
 class RevisionOut(BaseModel):

@@ -31,7 +31,7 @@ class LatestRubric:
 
 def create(session: WriteSession, project_id: str, *, name: str, content: domain.Rubric) -> LatestRubric:
     """A rubric with its first revision. Raises InvalidRubric, NameTaken."""
-    _require_runnable(content, "content.")
+    _require_runnable(content)
     rubric = Rubric(id=new_id(Kind.RUBRIC), project_id=project_id, name=name)
     insert_named(session, rubric)
     return LatestRubric(rubric, _insert_revision(session, rubric, content))
@@ -42,7 +42,7 @@ def revise(session: WriteSession, project_id: str, rubric_id: str, *, content: d
 
     Raises NotFound, InvalidRubric.
     """
-    _require_runnable(content, "")
+    _require_runnable(content)
     rubric = rubrics.get(session, project_id, rubric_id, lock=True)
     if rubric is None:
         raise NotFound.of("rubric", rubric_id)
@@ -93,10 +93,10 @@ def _insert_revision(session: WriteSession, rubric: Rubric, content: domain.Rubr
     return revision
 
 
-def _require_runnable(content: domain.Rubric, path: str) -> None:
+def _require_runnable(content: domain.Rubric) -> None:
     try:
         checks.validate_rubric(content)
     except checks.InvalidRubric as error:
         names = [criterion.name for criterion in content.criteria]
-        field = f"{path}criteria[{names.index(error.criterion)}].{error.field}"
+        field = f"criteria[{names.index(error.criterion)}].{error.field}"
         raise InvalidRubric(str(error), field=field) from error

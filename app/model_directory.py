@@ -1,0 +1,245 @@
+"""Looks at a model's directory before anything may load it: plain data files of a known architecture, no code.
+
+Nothing here executes, unpickles or imports what a client brought; weights are judged by their safetensors headers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+
+from app.json_text import InvalidJson, parse_file
+from app.safetensors_header import InvalidSafetensors, tensor_sizes
+
+# model_type -> (architecture, family). A judge of another family evaluates, so relatives share a family's name.
+ARCHITECTURES = {
+    "cohere": ("CohereForCausalLM", "command"),
+    "cohere2": ("Cohere2ForCausalLM", "command"),
+    "deepseek_v2": ("DeepseekV2ForCausalLM", "deepseek"),
+    "deepseek_v3": ("DeepseekV3ForCausalLM", "deepseek"),
+    "exaone4": ("Exaone4ForCausalLM", "exaone"),
+    "falcon": ("FalconForCausalLM", "falcon"),
+    "falcon_h1": ("FalconH1ForCausalLM", "falcon"),
+    "gemma": ("GemmaForCausalLM", "gemma"),
+    "gemma2": ("Gemma2ForCausalLM", "gemma"),
+    "gemma3_text": ("Gemma3ForCausalLM", "gemma"),
+    "glm": ("GlmForCausalLM", "glm"),
+    "glm4": ("Glm4ForCausalLM", "glm"),
+    "glm4_moe": ("Glm4MoeForCausalLM", "glm"),
+    "gpt2": ("GPT2LMHeadModel", "gpt2"),
+    "gpt_neox": ("GPTNeoXForCausalLM", "gpt-neox"),
+    "gpt_oss": ("GptOssForCausalLM", "gpt"),
+    "granite": ("GraniteForCausalLM", "granite"),
+    "granitemoe": ("GraniteMoeForCausalLM", "granite"),
+    "llama": ("LlamaForCausalLM", "llama"),
+    "mistral": ("MistralForCausalLM", "mistral"),
+    "mixtral": ("MixtralForCausalLM", "mistral"),
+    "nemotron": ("NemotronForCausalLM", "nemotron"),
+    "olmo": ("OlmoForCausalLM", "olmo"),
+    "olmo2": ("Olmo2ForCausalLM", "olmo"),
+    "olmo3": ("Olmo3ForCausalLM", "olmo"),
+    "olmoe": ("OlmoeForCausalLM", "olmo"),
+    "opt": ("OPTForCausalLM", "opt"),
+    "phi": ("PhiForCausalLM", "phi"),
+    "phi3": ("Phi3ForCausalLM", "phi"),
+    "qwen2": ("Qwen2ForCausalLM", "qwen"),
+    "qwen2_moe": ("Qwen2MoeForCausalLM", "qwen"),
+    "qwen3": ("Qwen3ForCausalLM", "qwen"),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", "qwen"),
+    "smollm3": ("SmolLM3ForCausalLM", "smollm"),
+    "stablelm": ("StableLmForCausalLM", "stablelm"),
+    "starcoder2": ("Starcoder2ForCausalLM", "starcoder"),
+}
+_ALLOWED = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(json|safetensors|txt|jinja|md)|tokenizer\.model|(LICENSE|NOTICE)([.-][A-Za-z]+)?"
+)
+_REFUSED_FILES = {"adapter_config.json": "merge the adapter into the weights: an adapter names another model to load"}
+_REFUSED_KEYS = {
+    "auto_map": "it makes loaders run code from the directory: use an architecture that needs none",
+    "trust_remote_code": "remove it: code of a model is never run",
+    "custom_generate": "remove it: code of a model is never run",
+}
+_NOT_DATA = {b"PK\x03\x04": "a zip or torch archive", b"\x7fELF": "a program", b"MZ": "a program", b"#!": "a script"}
+_MAX_JSON_BYTES = 128 * 2**20
+_TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """transformers' own `{% generation %}`, around what an assistant wrote."""
+
+    tags = {"generation"}  # noqa: RUF012  jinja2 declares it so
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+_TEMPLATES = jinja2.Environment(autoescape=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+
+
+class InvalidModel(ValueError):
+    """The directory must not or could not be loaded; `file` says where, the message why and what to do."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file = file
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the files say about themselves."""
+
+    family: str
+    architecture: str
+    parameters: int
+
+
+def inspect_model(directory: Path) -> ModelFacts:
+    """Raises InvalidModel at the first thing that is wrong."""
+    files = {path.name: path for path in _plain_files(directory)}
+    for path in files.values():
+        _require_data(path)
+    documents = {name: _document(path) for name, path in files.items() if name.endswith(".json")}
+    for name, document in documents.items():
+        _require_no_code(name, document)
+    architecture, family = _architecture(documents)
+    _require_tokenizer(files, documents)
+    _require_chat_template(files, documents)
+    return ModelFacts(family, architecture, _parameters(files, documents))
+
+
+def _plain_files(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise InvalidModel(path.name[:200], "only plain files are allowed, no links and no subdirectories")
+        if reason := _REFUSED_FILES.get(path.name):
+            raise InvalidModel(path.name, reason)
+        if not _ALLOWED.fullmatch(path.name):
+            raise InvalidModel(
+                path.name[:200], "this kind of file is refused: weights must be safetensors, and no code may come along"
+            )
+        yield path
+
+
+def _require_data(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and path.suffix != ".safetensors":
+        raise InvalidModel(path.name, "this is a pickle, which can run code: convert the weights to safetensors")
+    for magic, what in _NOT_DATA.items():
+        if head.startswith(magic):
+            raise InvalidModel(path.name, f"this is {what}, not data: leave it out")
+
+
+def _document(path: Path) -> Any:
+    if path.stat().st_size > _MAX_JSON_BYTES:
+        raise InvalidModel(path.name, f"larger than {_MAX_JSON_BYTES} bytes, which no tokenizer or index is")
+    try:
+        return parse_file(path.read_bytes())
+    except InvalidJson as error:
+        raise InvalidModel(path.name, str(error)) from error
+
+
+def _require_no_code(name: str, document: Any) -> None:
+    if isinstance(document, dict):
+        for key, reason in _REFUSED_KEYS.items():
+            if key in document:
+                raise InvalidModel(name, f"it has the key {key!r}: {reason}")
+    if name != "tokenizer.json" and isinstance(document, dict | list):  # its vocabulary may hold any word as a key
+        for item in document.values() if isinstance(document, dict) else document:
+            _require_no_code(name, item)
+
+
+def _architecture(documents: dict[str, Any]) -> tuple[str, str]:
+    config = documents.get("config.json")
+    if not isinstance(config, dict):
+        raise InvalidModel("config.json", "missing or not an object: every model needs one")
+    model_type, architectures = config.get("model_type"), config.get("architectures")
+    known = ARCHITECTURES.get(model_type) if isinstance(model_type, str) else None
+    if known is None:
+        raise InvalidModel(
+            "config.json", f"model_type {str(model_type)[:100]!r} is unknown here; known: {', '.join(ARCHITECTURES)}"
+        )
+    if architectures != [known[0]]:
+        raise InvalidModel(
+            "config.json", f"architectures must be [{known[0]!r}] for {model_type}, not {str(architectures)[:200]}"
+        )
+    return known
+
+
+def _require_tokenizer(files: dict[str, Path], documents: dict[str, Any]) -> None:
+    if not any(all(name in files for name in names) for names in _TOKENIZERS):
+        raise InvalidModel("tokenizer.json", "missing: a model needs its tokenizer, as tokenizer.json for example")
+    if not isinstance(documents.get("tokenizer_config.json"), dict):
+        raise InvalidModel("tokenizer_config.json", "missing or not an object: every tokenizer needs one")
+    tokenizer: Any = documents.get("tokenizer.json", {"model": {}})
+    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("model"), dict):
+        raise InvalidModel("tokenizer.json", "it has no `model` object, so it is not a tokenizer")
+
+
+def _require_chat_template(files: dict[str, Path], documents: dict[str, Any]) -> None:
+    template: Any
+    if "chat_template.jinja" in files:
+        name, template = "chat_template.jinja", _text(files["chat_template.jinja"])
+    else:
+        name, template = "tokenizer_config.json", _default(documents["tokenizer_config.json"].get("chat_template"))
+    if not isinstance(template, str) or not template.strip():
+        raise InvalidModel(name, "no chat template: set `chat_template`, or add the file chat_template.jinja")
+    try:
+        _TEMPLATES.parse(template)
+    except jinja2.TemplateSyntaxError as error:
+        raise InvalidModel(name, f"the chat template is not Jinja: {error.message} (line {error.lineno})") from error
+
+
+def _default(template: Any) -> Any:
+    """The template, or the default one of several named ones."""
+    if not isinstance(template, list):
+        return template
+    named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+    return named[0].get("template") if named else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidModel(path.name, "not UTF-8") from error
+
+
+def _parameters(files: dict[str, Path], documents: dict[str, Any]) -> int:
+    sizes: dict[str, dict[str, int]] = {}
+    for name, path in files.items():
+        if path.suffix == ".safetensors":
+            try:
+                sizes[name] = tensor_sizes(path)
+            except InvalidSafetensors as error:
+                raise InvalidModel(name, str(error)) from error
+    if "model.safetensors" in sizes:
+        _require_only(sizes, {"model.safetensors"})
+    else:
+        _require_index(sizes, documents.get("model.safetensors.index.json"))
+    return sum(sum(tensors.values()) for tensors in sizes.values())
+
+
+def _require_only(sizes: dict[str, dict[str, int]], wanted: set[str]) -> None:
+    if extra := sorted(set(sizes) - wanted):
+        raise InvalidModel(extra[0], "no part of the model names this file: leave it out")
+
+
+def _require_index(sizes: dict[str, dict[str, int]], index: Any) -> None:
+    name = "model.safetensors.index.json"
+    if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict) or not index["weight_map"]:
+        raise InvalidModel("model.safetensors", f"missing, and there is no {name} with a weight_map")
+    for tensor, file in index["weight_map"].items():
+        if not isinstance(file, str) or tensor not in sizes.get(file, {}):
+            raise InvalidModel(name, f"it says that {tensor[:200]!r} is in {json.dumps(file)[:200]}, which it is not")
+    _require_only(sizes, set(index["weight_map"].values()))

@@ -1,0 +1,20 @@
+"""Registered models."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import Model
+from app.repositories.pages import Chunk, Slice, chunk
+
+
+def get(session: Session, project_id: str, model_id: str) -> Model | None:
+    return session.scalar(select(Model).where(Model.project_id == project_id, Model.id == model_id))
+
+
+def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) -> Chunk[Model]:
+    query = select(Model).where(Model.project_id == project_id)
+    if name is not None:
+        query = query.where(Model.name == name)
+    return chunk(session, query, slice_, by=Model.id, newest_first=True)

@@ -1,0 +1,69 @@
+"""Judges: AI annotators, refused at registration when their address, secret or model could not be used."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from app.addresses import AddressRefused, require_allowed, resolve
+from app.config import Settings
+from app.db.ids import Kind, new_id
+from app.db.models import Judge
+from app.db.session import WriteSession
+from app.errors import InvalidInput, NotFound
+from app.repositories import judges
+from app.repositories.named import insert_named
+from app.repositories.pages import Chunk, Slice
+from app.rlaif.judges import JudgeSpec, LocalJudge, OpenAIJudge
+from app.services import models, secrets
+
+
+class JudgeAddressRefused(InvalidInput):
+    """Raised when a judge's address is neither public nor allowed by the operator."""
+
+
+def require_address(spec: JudgeSpec, settings: Settings) -> None:
+    """Raises JudgeAddressRefused. Asks the resolver, so it is called before any database connection is held."""
+    if not isinstance(spec, OpenAIJudge):
+        return
+    host = _host(spec)
+    try:
+        require_allowed(host, resolve(host), private_networks=settings.allowed_networks())
+    except AddressRefused as error:
+        raise JudgeAddressRefused(str(error), field="spec.base_url") from error
+
+
+def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
+    """Raises NotFound for a model or secret, SecretHostMismatch, NameTaken."""
+    if isinstance(spec, OpenAIJudge) and spec.secret is not None:
+        secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
+    model_id = spec.model if isinstance(spec, LocalJudge) else None
+    if model_id is not None:
+        models.get(session, project_id, model_id)
+    judge = Judge(
+        id=new_id(Kind.JUDGE),
+        project_id=project_id,
+        name=name,
+        kind=spec.kind,
+        family=spec.family,
+        spec=spec.model_dump(mode="json"),
+        model_id=model_id,
+    )
+    insert_named(session, judge)
+    return judge
+
+
+def get(session: Session, project_id: str, judge_id: str) -> Judge:
+    """Raises NotFound."""
+    if (judge := judges.get(session, project_id, judge_id)) is None:
+        raise NotFound.of("judge", judge_id)
+    return judge
+
+
+def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) -> Chunk[Judge]:
+    return judges.page(session, project_id, slice_, name=name)
+
+
+def _host(spec: OpenAIJudge) -> str:
+    return urlsplit(spec.base_url).hostname or ""
