@@ -23,3 +23,12 @@ def free_port(host: str) -> int:
     with socket.socket(family) as listener:
         listener.bind((host, 0))
         return int(listener.getsockname()[1])
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import socket
 from typing import Annotated
 
 import typer
@@ -21,6 +22,12 @@ def serve() -> None:
     from app.config import settings
     from app.main import create_app
 
+    class AnnouncingServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
     config = uvicorn.Config(
         create_app(settings()),
         host=settings().host,
@@ -30,7 +37,7 @@ def serve() -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
+    server = AnnouncingServer(config)
     server.run()
     if not server.started:
         raise typer.Exit(Exit.FAILURE)
@@ -88,6 +95,7 @@ def relay() -> None:
     """Send what is waiting in the outbox to the broker, and find shards whose worker is gone."""
     from workers.relay import main
 
+    announce()
     main()
 
 

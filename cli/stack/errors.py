@@ -46,6 +46,13 @@ class ClusterInUse(StackError):
         super().__init__(f"the cluster in {directory} is served by process {pid}; stop it with: kill -INT {pid}")
 
 
+class PortInUse(StackError):
+    """Raised when another server listens where the API should."""
+
+    def __init__(self, host: str, *, port: int) -> None:
+        super().__init__(f"{host} port {port} is in use by another server; choose another --port, or 0 for a free one")
+
+
 class PartFailed(StackError):
     """Raised when a part ends, or is not ready in time, while the stack starts."""
 

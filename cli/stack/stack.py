@@ -16,9 +16,9 @@ from typing import Self
 import httpx
 
 from app.config import Settings
-from cli.address import local_url
+from cli.address import is_free, local_url
 from cli.first_key import kept_key
-from cli.stack.errors import Interrupted, PartFailed
+from cli.stack.errors import Interrupted, PartFailed, PortInUse
 from cli.stack.guard import Guard
 from cli.stack.home import Home, Lock
 from cli.stack.postgres import Postgres
@@ -96,8 +96,12 @@ class Stack:
         return Part(name, (sys.executable, "-P", "-m", "cli.main", *command), ready)
 
     def _api_ready(self) -> bool:
+        """Its own word first: what answers on the port could be somebody else's server."""
         try:
-            return httpx.get(f"{self.address}/readyz", timeout=2.0).status_code == httpx.codes.OK
+            return (
+                self.home.ready_file("api").exists()
+                and httpx.get(f"{self.address}/readyz", timeout=2.0).status_code == httpx.codes.OK
+            )
         except httpx.TransportError:
             return False
 
@@ -145,10 +149,13 @@ class Stack:
             self._lock.release()
 
     def start_all(self) -> None:
-        """Start everything in order: the servers and the schema, then our processes side by side. Errors as `start`.
+        """Start everything in order: the servers and the schema, then our processes side by side. Errors as `start`,
+        and PortInUse.
 
         The first key is made before the API starts, which refuses a public address while there is none.
         """
+        if not is_free(self.options.host, self.options.port):
+            raise PortInUse(self.options.host, port=self.options.port)
         self.start_servers()
         self.api_key()
         self.start(*(name for name in self.parts if name not in SERVERS))

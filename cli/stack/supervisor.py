@@ -26,13 +26,13 @@ class State(StrEnum):
 class Watch:
     """One part's recent past. `due` is the time of the next start on the monotonic clock while it is down."""
 
-    state: State = State.STARTING
+    state: State = State.UP
     failures: int = 0
     due: float = 0.0
 
 
 class Supervisor:
-    """Call `tend` a few times a second; it never blocks for long and returns what a person should be told."""
+    """For a stack whose parts are up. Call `tend` a few times a second: it returns what a person should be told."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

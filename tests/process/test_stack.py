@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cli.stack.errors import AlreadyRunning, ClusterInUse, Interrupted, PartFailed, StackError
+from cli.stack.errors import AlreadyRunning, ClusterInUse, Interrupted, PartFailed, PortInUse, StackError
 from cli.stack.home import Home
 from cli.stack.process import Part
 from cli.stack.stack import Stack, StackOptions
@@ -184,6 +186,13 @@ class TestStop:
 
 
 class TestStart:
+    def test_port_of_another_server_is_refused(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            stack = RealStack(tmp_path)
+            stack.options = replace(stack.options, port=other.getsockname()[1])
+            with stack, pytest.raises(PortInUse, match=str(stack.options.port)):
+                stack.start_all()
+
     def test_part_that_ends_at_once_is_reported_with_its_log(self, tmp_path: Path) -> None:
         with ScriptStack(tmp_path, "raise SystemExit('no licence')") as stack:
             stack.parts["script"] = Part("script", stack.parts["script"].argv, lambda: False)
@@ -204,7 +213,6 @@ class TestSupervisor:
             stack.start("script")
             supervisor = Supervisor(stack)
             first = stack.processes["script"].pid
-            supervisor.tend()
             os.kill(first, signal.SIGKILL)
             said = wait_for(supervisor.tend, what="a report of the end")
             assert "was killed by SIGKILL" in said[0]
