@@ -25,7 +25,14 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",  # models come from the artifact store, never from the network
 }
-IO_MODULES = ("workers.child", "workers.stages.judge", "workers.stages.prefer", "workers.judges.build")
+DATABASE_MODULES = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg")
+IO_MODULES = (
+    *DATABASE_MODULES,
+    "workers.child",
+    "workers.stages.judge",
+    "workers.stages.prefer",
+    "workers.judges.build",
+)
 GPU_MODULES = (
     *IO_MODULES,
     "torch",
@@ -48,13 +55,18 @@ def warm(queues: Collection[Queue]) -> None:
     """Start the fork server and wait until it is warm. Once a process, before any shard."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    main = sys.modules["__main__"]
-    if hasattr(main, "__file__"):
-        del main.__file__  # the command line: no child has a use for running it again
+    _forget_command_line()
     forkserver.set_forkserver_preload(list(GPU_MODULES if Queue.GPU in queues else IO_MODULES))
     first = _context.Process(target=os.getpid)
     first.start()
     first.join()
+
+
+def _forget_command_line() -> None:
+    """Otherwise every child would run the main module again before its work."""
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)
 
 
 class Child:
