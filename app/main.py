@@ -19,6 +19,7 @@ from app.api import (
     events,
     judges,
     models,
+    openapi,
     operations,
     preferences,
     problems,
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False)
     _connect(app, settings)
     problems.install(app)
+    openapi.install(app)
     app.add_middleware(
         observability.RequestContext,
         histogram=observability.request_histogram(app.state.registry),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -122,7 +123,14 @@ def _http_error(request: Request, error: Exception) -> Response:
         404: f"there is no route {request.url.path[:200]!r}",
         405: f"{request.method} is not allowed here; see the Allow header",
     }.get(status, str(error.detail))
-    return problem(request, status, code=code, title=status.phrase, detail=detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return problem(request, status, code=code, title=status.phrase, detail=detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the path; the router itself names only those of the first route that has it."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 def _disconnected(request: Request, _: Exception) -> Response:
