@@ -102,7 +102,7 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
         "prompt_set_digest": run.prompt_set_digest,
         "base_model": run.base_model.id,
         "base_model_digest": run.base_model.digest,
-        "judge": inputs.judge_behind,
+        "judges": [] if inputs.judge_behind is None else [inputs.judge_behind],
         "recipe_hash": hashlib.sha256(recipe.encode()).hexdigest(),
         "preferences": len(pairs),
         "preferences_digest": digest_of(pairs),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +19,7 @@ from app.db.models import (
     CompletionSource,
     Evaluation,
     Model,
+    ModelKind,
     Preference,
     Purpose,
     Run,
@@ -24,7 +29,7 @@ from app.db.models import (
 )
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
 from app.rlaif.recipe import StageKind
-from tests.integration.stages.world import World, example_prompts
+from tests.integration.stages.world import Row, World, example_prompts
 
 TRAIN, HELD_OUT = 12, 6
 RECIPE: dict[str, Any] = {
@@ -51,11 +56,29 @@ class Finished:
     world: World
     run: Run
 
-    def rows(self, table: type[Any], **where: Any) -> list[Any]:
+    def rows(self, table: type[Row], **where: Any) -> list[Row]:
         return self.world.rows(table, self.run.id, **where)
 
     def metrics(self, kind: StageKind) -> dict[str, Any]:
         return self.world.stage(self.run.id, kind).metrics
+
+    def verdicts_of(self, judge_id: str) -> list[Verdict]:
+        return self.rows(Verdict, judge_id=judge_id)
+
+    def kept(self, split: Split) -> list[Preference]:
+        return [row for row in self.rows(Preference, split=split) if row.drop_reason is None]
+
+    def evaluation(self) -> EvaluationMetrics:
+        (evaluation,) = self.rows(Evaluation)
+        return EvaluationMetrics.model_validate(evaluation.metrics)
+
+    def checkpoint(self, kind: str) -> Checkpoint:
+        (checkpoint,) = self.rows(Checkpoint, kind=CheckpointKind(kind))
+        return checkpoint
+
+    def fork(self, recipe: dict[str, Any], reuse: Iterable[StageKind]) -> str:
+        """A started run that reuses some of this one's stages."""
+        return self.world.add_run(recipe, self.run.prompt_set_id, reuse=dict.fromkeys(reuse, self.run.id))
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +90,144 @@ def finished(world: World) -> Finished:
 class TestWholeRun:
     def test_it_succeeds(self, finished: Finished) -> None:
         assert (finished.run.status, finished.run.error) == (RunStatus.SUCCEEDED, None)
+
+    def test_every_unit_is_sampled_once_with_a_seed_of_its_own(self, finished: Finished) -> None:
+        completions = finished.rows(Completion)
+        counts = Counter((row.split, row.source) for row in completions)
+        assert counts == {
+            (Split.TRAIN, CompletionSource.BASE): TRAIN * 3,
+            (Split.HELD_OUT, CompletionSource.BASE): HELD_OUT * 2,
+            (Split.HELD_OUT, CompletionSource.POLICY): HELD_OUT,
+        }
+        assert len({row.seed for row in completions}) == len(completions)
+
+    def test_both_orders_of_every_pair_that_differs_are_judged(self, finished: Finished) -> None:
+        texts = {row.id: row.text for row in finished.rows(Completion)}
+        differing = {row.id for row in finished.rows(Comparison) if texts[row.first_id] != texts[row.second_id]}
+        assert Counter(row.comparison_id for row in finished.rows(Verdict)) == dict.fromkeys(differing, 2)
+
+    def test_only_the_evaluation_judge_evaluates(self, finished: Finished) -> None:
+        purposes = {row.id: row.purpose for row in finished.rows(Comparison)}
+        judges: dict[Purpose, set[str]] = {}
+        for verdict in finished.rows(Verdict):
+            judges.setdefault(purposes[verdict.comparison_id], set()).add(verdict.judge_id)
+        assert judges == {
+            Purpose.TRAIN: {finished.world.judge},
+            Purpose.HELD_OUT: {finished.world.judge},
+            Purpose.EVALUATION: {finished.world.evaluation_judge},
+        }
+
+    def test_every_comparison_but_the_evaluation_s_is_believed_or_dropped(self, finished: Finished) -> None:
+        compared = {row.id: row.purpose for row in finished.rows(Comparison)}
+        believed = {row.comparison_id: row.split for row in finished.rows(Preference)}
+        splits = {Purpose.TRAIN: Split.TRAIN, Purpose.HELD_OUT: Split.HELD_OUT}
+        assert believed == {id_: splits[purpose] for id_, purpose in compared.items() if purpose in splits}
+
+
+class TestEvidence:
+    def test_stages_report_in_the_agreed_shapes(self, finished: Finished) -> None:
+        judge = JudgeMetrics.model_validate(finished.metrics(StageKind.JUDGE))
+        prefer = PreferenceMetrics.model_validate(finished.metrics(StageKind.PREFER))
+        reward_model = RewardModelMetrics.model_validate(finished.metrics(StageKind.REWARD_MODEL))
+        assert judge.verdicts == len(finished.verdicts_of(finished.world.judge))
+        assert prefer.comparisons == len(finished.rows(Preference))
+        assert reward_model.held_out_pairs == len(finished.kept(Split.HELD_OUT))
+
+    def test_the_evaluation_adds_up(self, finished: Finished) -> None:
+        metrics = finished.evaluation()
+        rate = metrics.win_rate
+        assert rate.wins + rate.ties + rate.losses == rate.n_prompts == HELD_OUT
+        assert rate.value == pytest.approx((rate.wins + rate.ties / 2) / HELD_OUT)
+        assert rate.low <= rate.value <= rate.high
+        assert sum(cohort.n_prompts for cohort in metrics.by_cohort.values()) == HELD_OUT
+        assert metrics.control is not None
+        assert metrics.disagreement_with_training_judge is not None
+        assert metrics.circular is False
+        assert metrics.judge.verdicts == len(finished.verdicts_of(finished.world.evaluation_judge))
+
+    def test_examples_are_texts_of_this_run(self, finished: Finished) -> None:
+        texts = {(row.source, row.text) for row in finished.rows(Completion, split=Split.HELD_OUT)}
+        examples = finished.evaluation().examples
+        assert examples
+        assert {(CompletionSource.POLICY, example.policy) for example in examples} <= texts
+        assert {(CompletionSource.BASE, example.base) for example in examples} <= texts
+
+    def test_the_reward_model_scored_both_sides_of_every_match(self, finished: Finished) -> None:
+        scored = [row for row in finished.rows(Completion, split=Split.HELD_OUT) if row.reward is not None]
+        assert Counter(row.source for row in scored) == {
+            CompletionSource.BASE: HELD_OUT,
+            CompletionSource.POLICY: HELD_OUT,
+        }
+        policy = [row.reward for row in scored if row.source is CompletionSource.POLICY]
+        reward = finished.evaluation().reward
+        assert reward is not None
+        assert reward.policy_mean == pytest.approx(sum(value or 0.0 for value in policy) / HELD_OUT)
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize("kind", CheckpointKind)
+    def test_what_is_published_verifies_and_holds_the_model_alone(
+        self, finished: Finished, kind: CheckpointKind
+    ) -> None:
+        (checkpoint,) = finished.rows(Checkpoint, kind=kind)
+        manifest = finished.world.store.verify(checkpoint.storage_key)
+        names = {entry.name for entry in manifest.files}
+        assert (manifest.digest, manifest.as_dict()) == (checkpoint.digest, checkpoint.manifest)
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+        assert not any(name.startswith(".") for name in names)
+        folder = finished.world.store.path(checkpoint.storage_key).parent
+        assert [path.name for path in folder.iterdir()] == [checkpoint.storage_key.rpartition("/")[2]]
+
+    def test_lineage_counts_what_was_trained_on(self, finished: Finished) -> None:
+        policy, reward_model = (finished.checkpoint(kind).lineage for kind in ("policy", "reward_model"))
+        assert policy["preferences"] == len(finished.kept(Split.TRAIN))
+        assert policy["preferences_digest"] == reward_model["preferences_digest"]
+        assert policy["base_model_digest"] == finished.world.get(Model, finished.world.model).digest
+        assert policy["judges"] == [finished.world.judge]
+
+    def test_the_policy_is_a_model_that_a_run_can_start_from(self, finished: Finished) -> None:
+        checkpoint = finished.checkpoint("policy")
+        model = finished.world.model_of(checkpoint.id)
+        assert (model.kind, model.storage_key, model.digest) == (
+            ModelKind.CHECKPOINT,
+            checkpoint.storage_key,
+            checkpoint.digest,
+        )
+
+
+class TestFork:
+    """A run that reuses another's stages reads its rows and writes none of them."""
+
+    def test_other_preferences_from_the_same_verdicts(self, finished: Finished) -> None:
+        world, reuse = finished.world, (StageKind.SAMPLE, StageKind.JUDGE)
+        recipe = RECIPE | {"stop_after": "prefer", "prefer": {"max_length": 256, "minimum_margin": 0.5}}
+        fork = world.drive(finished.fork(recipe, reuse))
+        assert fork.status is RunStatus.SUCCEEDED
+        assert not world.rows(Completion, fork.id) + world.rows(Comparison, fork.id) + world.rows(Verdict, fork.id)
+        original, forked = world.preferences(finished.run.id), world.preferences(fork.id)
+        assert forked.keys() == original.keys()
+        weak = {key for key, row in original.items() if row[1] is not None and abs(2 * row[1] - 1) < 0.5}
+        assert {key for key, row in forked.items() if row[3] == "below_margin"} == weak != set()
+
+    def test_another_evaluation_of_the_same_policy(self, finished: Finished) -> None:
+        world, reuse = finished.world, [kind for kind in StageKind if kind is not StageKind.EVALUATE]
+        rewards = {row.id: row.reward for row in finished.rows(Completion)}
+        fork = world.drive(finished.fork(RECIPE, reuse))
+        assert fork.status is RunStatus.SUCCEEDED
+        assert {row.source for row in world.rows(Completion, fork.id)} == {CompletionSource.POLICY}
+        assert {row.id: row.reward for row in finished.rows(Completion)} == rewards
+        (evaluation,) = world.rows(Evaluation, fork.id)
+        forked, original = EvaluationMetrics.model_validate(evaluation.metrics), finished.evaluation()
+        assert forked.win_rate == original.win_rate
+        assert forked.reward == original.reward
+        assert evaluation.checkpoint_id == finished.checkpoint("policy").id
+
+
+def test_stage_modules_import_without_torch() -> None:
+    """An io worker has none."""
+    code = (
+        "import sys, workers.judges.build; from workers.stages import registry\n"
+        "for kind in registry.STAGES: registry.stage_function('workers.stages.registry:STAGES', kind)\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,23 +1,29 @@
-"""A project on a real database and store, whose runs are driven shard by shard in this process, under the real fence."""
+"""A project on a real database and store; its runs are driven shard by shard in this process, under the real fence."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import aliased
 
 from app.config import Settings
+from app.db.base import Base
 from app.db.ids import Kind, new_id
 from app.db.models import (
+    Comparison,
+    Completion,
     Judge,
     Model,
     ModelKind,
+    Preference,
     Project,
     Prompt,
     PromptSet,
@@ -36,72 +42,25 @@ from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric as RubricContent
 from app.services import engine
 from app.storage import ArtifactStore
-from workers.lease import fenced
-from workers.scratch import scratch_directory
-from workers.stages.contract import BudgetReached, GiveBack, LeaseLost, ShardWork, StageOutcome, StageRefused
+from tests.integration.stages.in_process import LEASE_S, InProcess, Killed, Watch
+from workers.stages.contract import BudgetReached, ShardWork, StageOutcome, StageRefused
 from workers.stages.registry import stage_function
 
+Row = TypeVar("Row", bound=Base)
 EXAMPLES = Path(__file__).parents[3] / "examples"
-LEASE_S = 600.0
-
-
-class Killed(BaseException):
-    """What stands for `kill -9` in this process: nothing catches it."""
-
-
-@dataclass
-class Watch:
-    """`Progress` that remembers reports and asks to stop after so many looks."""
-
-    stop_after: int | None = None
-    looks: int = 0
-    reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)
-
-    def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
-        self.reports.append((step, total, metrics))
-
-    def should_stop(self) -> bool:
-        self.looks += 1
-        return self.stop_after is not None and self.looks > self.stop_after
-
-
-class InProcess:
-    """`StageContext` without a child process. `kill_at` kills it around the end of that many transactions."""
-
-    def __init__(self, world: World, work: ShardWork, *, progress: Watch, kill_at: int | None = None) -> None:
-        self.work = work
-        self.settings = world.settings
-        self.progress = progress
-        self._sessions = world.sessions
-        self._kill_at = kill_at
-        self.transactions = 0
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        with self._sessions() as session:
-            yield session
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Killed before the commit at odd counts, after it at even ones."""
-        with self._sessions.begin() as session:
-            fenced(session, self.work.shard_id, self.work.token, lease_s=LEASE_S)
-            yield session
-            self.transactions += 1
-            if self.transactions == self._kill_at and self.transactions % 2:
-                raise Killed
-        if self.transactions == self._kill_at:
-            raise Killed
-
-    def scratch(self) -> Path:
-        return scratch_directory(self.settings.artifacts_dir, self.work.shard_id, self.work.token)
 
 
 class World:
     """One project. `run` makes a run of a recipe, `drive` works it off."""
 
     def __init__(self, url: str, root: Path) -> None:
-        self.settings = Settings(database_url=url, artifacts_dir=root / "artifacts")
+        self.settings = Settings(
+            database_url=url,
+            artifacts_dir=root / "artifacts",
+            private_networks="127.0.0.0/8",
+            secret_key=SecretStr(Fernet.generate_key().decode()),
+            stop_grace_s=1.0,
+        )
         self.engine: Engine = make_engine(self.settings)
         self.sessions = make_session_factory(self.engine)
         self.store = ArtifactStore(self.settings.artifacts_dir)
@@ -262,39 +221,77 @@ class World:
     def work_off(self, shard_id: str) -> None:
         """Claim, run and commit one shard, as a supervisor does."""
         work = self.claim(shard_id)
-        self.end(work, lambda: self.execute(work))
-
-    def execute(self, work: ShardWork, *, progress: Watch | None = None, kill_at: int | None = None) -> StageOutcome:
-        context = InProcess(self, work, progress=progress or Watch(), kill_at=kill_at)
-        return stage_function(self.settings.stage_registry, work.kind)(context)
-
-    def end(self, work: ShardWork, execute: Callable[[], StageOutcome]) -> None:
-        """Write down how a shard ended."""
         try:
-            outcome = execute()
+            outcome = self.execute(work)
         except StageRefused as error:
             cause = engine.Cause(error.code, error.detail)
             with self.sessions.begin() as session:
-                assert engine.fail_attempt(session, work.shard_id, work.token, cause, retryable=False)
+                engine.fail_attempt(session, work.shard_id, work.token, cause, retryable=False)
         except BudgetReached as error:
+            reason = error.detail
             with self.sessions.begin() as session:
-                assert engine.pause_for(session, work.shard_id, work.token, reason=error.detail)
-        except (GiveBack, Killed):
-            with self.sessions.begin() as session:
-                assert engine.release(session, work.shard_id, work.token)
+                engine.pause_for(session, work.shard_id, work.token, reason=reason)
         else:
-            with self.sessions.begin() as session:
-                assert engine.complete(session, work.shard_id, work.token, units=outcome.units, metrics=outcome.metrics)
+            self.complete(work, outcome)
 
-    def get(self, table: type[Any], id_: str) -> Any:
+    def execute(self, work: ShardWork, *, progress: Watch | None = None, kill_at: int | None = None) -> StageOutcome:
+        context = InProcess(work, self.settings, self.sessions, progress=progress or Watch(), kill_at=kill_at)
+        return stage_function(self.settings.stage_registry, work.kind)(context)
+
+    def drive_killed(self, run_id: str) -> int:
+        """Like `drive`, but each attempt at a shard is killed one transaction later than the one before."""
+        kills = 0
+        while (shard_id := self.next_shard(run_id)) is not None:
+            for kill_at in count(1):
+                work = self.claim(shard_id)
+                try:
+                    outcome = self.execute(work, kill_at=kill_at)
+                except Killed:
+                    kills += 1
+                    self.release(work)
+                else:
+                    self.complete(work, outcome)
+                    break
+        return kills
+
+    def release(self, work: ShardWork) -> None:
+        with self.sessions.begin() as session:
+            engine.release(session, work.shard_id, work.token)
+
+    def complete(self, work: ShardWork, outcome: StageOutcome) -> None:
+        with self.sessions.begin() as session:
+            engine.complete(session, work.shard_id, work.token, units=outcome.units, metrics=outcome.metrics)
+
+    def get(self, table: type[Row], id_: str) -> Row:
         with self.sessions() as session:
             return session.get_one(table, id_)
 
-    def rows(self, table: type[Any], run_id: str, **where: Any) -> list[Any]:
-        """A run's rows of one table, in the order of their ids."""
-        query = select(table).filter_by(run_id=run_id, **where).order_by(table.id)
+    def rows(self, table: type[Row], run_id: str, **where: Any) -> list[Row]:
+        """A run's rows of one table, in the order of their making."""
+        query = select(table).filter_by(run_id=run_id, **where).order_by("id")
         with self.sessions() as session:
             return list(session.scalars(query))
+
+    def model_of(self, checkpoint_id: str) -> Model:
+        with self.sessions() as session:
+            return session.scalars(select(Model).where(Model.checkpoint_id == checkpoint_id)).one()
+
+    def preferences(self, run_id: str) -> dict[tuple[str, int, int], tuple[Any, ...]]:
+        """What a run believes, by the prompt's own id and the completions' positions."""
+        first, second = aliased(Completion), aliased(Completion)
+        query = (
+            select(Prompt.external_id, first.position, second.position, Preference)
+            .join(Comparison, Comparison.id == Preference.comparison_id)
+            .join(Prompt, Prompt.id == Comparison.prompt_id)
+            .join(first, first.id == Comparison.first_id)
+            .join(second, second.id == Comparison.second_id)
+            .where(Preference.run_id == run_id)
+        )
+        with self.sessions() as session:
+            return {
+                (prompt, one, other): (row.split, row.probability, row.weight, row.drop_reason)
+                for prompt, one, other, row in session.execute(query)
+            }
 
     def stage(self, run_id: str, kind: StageKind) -> Stage:
         with self.sessions() as session:
@@ -305,7 +302,7 @@ def example_prompts(*, train: int, held_out: int) -> list[dict[str, Any]]:
     """The first prompts of each split of the examples, spread over the cohorts."""
     lines = [json.loads(line) for line in (EXAMPLES / "prompts.jsonl").read_text().splitlines()]
     chosen = []
-    for split, count in (("train", train), ("held_out", held_out)):
+    for split, wanted in (("train", train), ("held_out", held_out)):
         of_split = [line for line in lines if line["split"] == split]
-        chosen += of_split[:: max(1, len(of_split) // count)][:count]
+        chosen += of_split[:: max(1, len(of_split) // wanted)][:wanted]
     return chosen
