@@ -62,6 +62,8 @@ class RealStack(Stack):
     ) -> None:
         if "client" in self.__dict__:
             self.client.close()
+        for name in list(self.processes):
+            self.kill(name)  # nothing of it is needed again, and orderly ends take seconds
         super().__exit__(kind, error, trace)
 
     @cached_property

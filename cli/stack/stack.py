@@ -97,11 +97,10 @@ class Stack:
 
     def _api_ready(self) -> bool:
         """Its own word first: what answers on the port could be somebody else's server."""
+        if not self.home.ready_file("api").exists():
+            return False
         try:
-            return (
-                self.home.ready_file("api").exists()
-                and httpx.get(f"{self.address}/readyz", timeout=2.0).status_code == httpx.codes.OK
-            )
+            return httpx.get(f"{self.address}/readyz", timeout=2.0).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
