@@ -84,6 +84,15 @@ async def _huge(request: web.Request, _completion: dict[str, Any]) -> web.Stream
     return response
 
 
+@_fault("endless")
+async def _endless(request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    while True:
+        await response.write(b" " * (1 << 16))
+        await asyncio.sleep(0.01)
+
+
 @_fault("drip")
 async def _drip(request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})

@@ -77,8 +77,9 @@ class TestFaults:
         assert given.cost_usd > 0
         assert given.raw_text == "I'm sorry, but I can't compare these."
 
-    def test_huge_reply_is_not_read_to_its_end(self) -> None:
-        given, _ = judged(f"{POLITE} [[fault:huge]]", timeout_s=5.0)
+    def test_reply_without_an_end_is_read_only_to_the_cap(self) -> None:
+        given, _ = judged(f"{POLITE} [[fault:endless]]", timeout_s=10.0)
+        assert given.invalid_reason is InvalidReason.SERVER
         assert str(MAX_REPLY_BYTES) in (given.raw_text or "")
 
     def test_faults_of_some_questions_leave_the_others_alone(self) -> None:

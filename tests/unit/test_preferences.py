@@ -33,7 +33,7 @@ class TestProperties:
         assert aggregate([each.swap() for each in verdicts], config) == preference.swap()
         assert preference.swap().swap() == preference
 
-    @given(verdict_sets(probabilities, judges=3), configs, st.randoms(use_true_random=False))
+    @given(verdict_sets(probabilities, judges=1, repeats=4), configs, st.randoms(use_true_random=False))
     def test_order_of_verdicts_changes_nothing(
         self, verdicts: list[Verdict], config: PreferConfig, rng: random.Random
     ) -> None:

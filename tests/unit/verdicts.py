@@ -21,12 +21,16 @@ exact = st.integers(0, 1024).map(lambda count: count / 1024)
 probabilities = st.floats(0.0, 1.0)
 
 
-def verdict_sets(values: st.SearchStrategy[float], *, judges: int = 2) -> st.SearchStrategy[list[Verdict]]:
-    """Verdicts of up to `judges` judges on one comparison, each unit at most once, some of them INVALID."""
+def verdict_sets(
+    values: st.SearchStrategy[float], *, judges: int = 2, repeats: int = 2
+) -> st.SearchStrategy[list[Verdict]]:
+    """Verdicts of some judges on one comparison, each unit at most once, some of them INVALID."""
     units = st.tuples(
-        st.sampled_from([f"judge_{number}" for number in range(judges)]), st.sampled_from(Order), st.integers(0, 1)
+        st.sampled_from([f"judge_{number}" for number in range(judges)]),
+        st.sampled_from(Order),
+        st.integers(0, repeats - 1),
     )
-    return st.dictionaries(units, st.none() | values, max_size=judges * 4).map(
+    return st.dictionaries(units, st.none() | values, max_size=judges * repeats * 2).map(
         lambda given: [
             verdict(probability, order, judge=judge, repeat=repeat)
             for (judge, order, repeat), probability in given.items()
