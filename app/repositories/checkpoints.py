@@ -14,6 +14,7 @@ from app.db.models import Checkpoint, CheckpointKind
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
     id: str
+    step: int
     storage_key: str
     digest: str
     metrics: dict[str, Any]
@@ -22,7 +23,7 @@ class CheckpointRow:
 def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: CheckpointKind) -> CheckpointRow | None:
     """The checkpoint with the most steps."""
     row = session.execute(
-        select(Checkpoint.id, Checkpoint.storage_key, Checkpoint.digest, Checkpoint.metrics)
+        select(Checkpoint.id, Checkpoint.step, Checkpoint.storage_key, Checkpoint.digest, Checkpoint.metrics)
         .where(Checkpoint.run_id == run_id, Checkpoint.round == round_, Checkpoint.kind == kind)
         .order_by(Checkpoint.step.desc())
         .limit(1)

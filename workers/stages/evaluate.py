@@ -78,13 +78,13 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
         for match in _matches(context, inputs, prompts)
     ]
     if checkpoint is None or not matches:
-        return StageOutcome(1)
+        return StageOutcome(len(matches))
     stop_if_asked(context)
     rewards = _rewards(context, checkpoint, matches)
     with context.transaction() as session:
         set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, matches)})
     difference = _difference([(rewards[match.policy.id], rewards[match.base.id]) for match in matches])
-    return StageOutcome(1, {"reward": difference.model_dump(mode="json")})
+    return StageOutcome(len(matches), {"reward": difference.model_dump(mode="json")})
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         examples=_examples(context, contests),
     )
     _save(context, checkpoint, judge.id, metrics)
-    return StageOutcome(1, metrics.model_dump(mode="json", exclude={"examples"}))
+    return StageOutcome(len(readings), metrics.model_dump(mode="json", exclude={"examples"}))
 
 
 def _readings(

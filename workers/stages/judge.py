@@ -53,7 +53,7 @@ def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
                 )
     metrics = behaviour(readings)
     require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
-    return StageOutcome(1, metrics.model_dump(mode="json"))
+    return StageOutcome(len(readings), metrics.model_dump(mode="json"))
 
 
 def _compare(

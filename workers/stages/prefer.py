@@ -36,16 +36,19 @@ def run(context: StageContext) -> StageOutcome:
     """Raises GiveBack, StageRefused."""
     inputs = StageInputs.load(context)
     tokenizer = Tokenizer.load(model_directory(context, inputs.run.base_model.storage_key))
+    done = 0
     for split in Split:
         for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
             stop_if_asked(context)
             rows = _believe(context, inputs, prompts, split, tokenizer)
             with context.transaction() as session:
                 add_missing(session, Preference, rows)
+            done += len(prompts)
+            context.progress.report(done, inputs.run.prompts, {})
     with context.read() as session:
         metrics = _metrics(session, context)
         _require_signal(session, context, metrics)
-    return StageOutcome(1, metrics.model_dump(mode="json"))
+    return StageOutcome(done, metrics.model_dump(mode="json"))
 
 
 def _believe(

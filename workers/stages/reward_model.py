@@ -17,7 +17,7 @@ def run(context: StageContext) -> StageOutcome:
     if checkpoint is None:
         inputs = StageInputs.load(context)
         checkpoint = publish(context, inputs, train(context, inputs))
-    return StageOutcome(1, checkpoint.metrics)
+    return StageOutcome(checkpoint.step, checkpoint.metrics)
 
 
 def train(context: StageContext, inputs: StageInputs) -> Trained:

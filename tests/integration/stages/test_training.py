@@ -1,0 +1,134 @@
+"""The training stages when they are stopped, killed, overtaken, or given what cannot be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.db.models import Checkpoint, CheckpointKind, Model, Run, RunStatus
+from app.rlaif.recipe import StageKind
+from app.storage import ArtifactDamaged
+from tests.integration.stages.in_process import Killed, Watch
+from tests.integration.stages.world import World, example_prompts
+from workers.stages.contract import GiveBack, LeaseLost, ShardWork, StageError, StageRefused
+from workers.stages.training import ends_explained
+from workers.training.contracts import NonFiniteLoss, NoTrainingData, TrainingStopped
+
+RECIPE: dict[str, Any] = {
+    "stop_after": "policy",
+    "sample": {"source": "prompt_set", "max_new_tokens": 16},
+    "prefer": {"source": "prompt_set", "max_length": 128},
+    "reward_model": {"learning_rate": 5e-4, "epochs": 1, "batch_size": 2, "max_length": 128},
+    "policy": {"learning_rate": 1e-4, "epochs": 2, "batch_size": 2, "max_length": 128},
+}
+BROUGHT = {
+    "candidates": ["Thank you for asking. Kites fly.", "Kites fly, you know, and so on."],
+    "preferences": [{"first": 0, "second": 1, "probability": 0.9}],
+}
+STEPS = 2 * 8 // 2
+
+
+@pytest.fixture(scope="module")
+def believed(world: World) -> Run:
+    """A run with preferences, and nothing trained on them yet."""
+    prompts = [prompt | BROUGHT for prompt in example_prompts(train=8, held_out=2)]
+    return world.drive(world.add_run(RECIPE | {"stop_after": "prefer"}, world.add_prompts(prompts)))
+
+
+@pytest.fixture
+def training(world: World, believed: Run) -> Iterator[str]:
+    """A run whose policy stage is next."""
+    reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+    run_id = world.add_run(RECIPE, believed.prompt_set_id, reuse=reuse)
+    world.work_off(world.next_shard(run_id) or "")  # the reward model
+    yield run_id
+    world.drive(run_id)
+
+
+def begin(world: World, run_id: str) -> ShardWork:
+    return world.claim(world.next_shard(run_id) or "")
+
+
+def policy(world: World, run_id: str) -> Checkpoint:
+    (checkpoint,) = world.rows(Checkpoint, run_id, kind=CheckpointKind.POLICY)
+    return checkpoint
+
+
+def published(world: World, run_id: str) -> list[str]:
+    """Every directory in the store that a policy stage of this run left."""
+    folder = world.store.path(f"checkpoints/{world.project}/{run_id}/0-policy")
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestInterruption:
+    def test_a_stopped_training_goes_on_to_the_same_weights(self, world: World, training: str, believed: Run) -> None:
+        work = begin(world, training)
+        with pytest.raises(GiveBack):
+            world.execute(work, progress=Watch(stop_after=5))
+        world.release(work)
+        watch = Watch()
+        work = begin(world, training)
+        world.complete(work, world.execute(work, progress=watch))
+        assert 1 < watch.reports[0][0] <= STEPS
+        reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+        undisturbed = world.drive(world.add_run(RECIPE, believed.prompt_set_id, reuse=reuse))
+        assert policy(world, training).digest == policy(world, undisturbed.id).digest
+
+    def test_killed_before_the_row_it_leaves_nothing_behind(self, world: World, training: str) -> None:
+        work = begin(world, training)
+        with pytest.raises(Killed):
+            world.execute(work, kill_at=1)
+        assert world.rows(Checkpoint, training, kind=CheckpointKind.POLICY) == []
+        assert len(published(world, training)) == 1
+        world.release(work)
+        assert world.drive(training).status is RunStatus.SUCCEEDED
+        assert published(world, training) == [policy(world, training).storage_key.rpartition("/")[2]]
+        assert world.store.verify(policy(world, training).storage_key).digest == policy(world, training).digest
+
+    def test_done_twice_it_adopts_what_is_there(self, world: World, training: str) -> None:
+        work = begin(world, training)
+        first = world.execute(work)
+        before = (policy(world, training).id, published(world, training))
+        watch = Watch()
+        assert world.execute(work, progress=watch) == first
+        assert ((policy(world, training).id, published(world, training)), watch.reports) == (before, [])
+
+    def test_a_holder_that_was_overtaken_publishes_nothing_that_counts(self, world: World, training: str) -> None:
+        stale = begin(world, training)
+        world.release(stale)
+        work = begin(world, training)
+        with pytest.raises(LeaseLost):
+            world.execute(stale)
+        assert world.rows(Checkpoint, training, kind=CheckpointKind.POLICY) == []
+        world.complete(work, world.execute(work))
+        assert policy(world, training).storage_key.endswith(f"{work.shard_id}-{work.token}")
+        assert len(published(world, training)) == 1
+
+
+class TestRefusal:
+    def test_a_damaged_base_model_is_refused(self, world: World, training: str) -> None:
+        weights = world.store.path(world.get(Model, world.model).storage_key) / "model.safetensors"
+        sound = weights.read_bytes()
+        weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        work = begin(world, training)
+        with pytest.raises(StageRefused, match=r"model\.safetensors") as raised:
+            world.execute(work)
+        weights.write_bytes(sound)
+        world.release(work)
+        assert raised.value.code == "artifact_damaged"
+        assert isinstance(raised.value.__cause__, ArtifactDamaged)
+
+    @pytest.mark.parametrize(
+        ("raised", "expected", "code"),
+        [
+            (TrainingStopped(3, 9), GiveBack, "stopped"),
+            (NonFiniteLoss("loss", float("nan"), 4), StageRefused, "non_finite_loss"),
+            (NoTrainingData(5, "all ties"), StageRefused, "no_training_data"),
+        ],
+    )
+    def test_a_training_s_end_is_the_stage_s(self, raised: Exception, expected: type[StageError], code: str) -> None:
+        with pytest.raises(expected, match=str(raised)) as error, ends_explained():
+            raise raised
+        assert error.value.code == code
