@@ -93,4 +93,4 @@ def note(context: StageContext, what: str) -> None:
         journal.write(line)
 
 
-REGISTRY = {kind: "tests.faults.stages:work" for kind in StageKind}
+REGISTRY = dict.fromkeys(StageKind, "tests.faults.stages:work")

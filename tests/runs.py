@@ -1,4 +1,4 @@
-"""Runs to break: the least that the tables ask for, around the shards that a test wants."""
+"""Started runs for tests: the least that the tables ask for, around the shards that a test wants."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from app.services import engine
 
 def submit(session: Session, *, shards: int = 1, held_out: int = 0, **recipe: Any) -> Run:
     """A started run whose sample stage has so many shards; it stops after that stage unless the recipe says more."""
+    run = new_run(session, shards=shards, held_out=held_out, **recipe)
+    engine.start_run(session, run)
+    return run
+
+
+def new_run(session: Session, *, shards: int = 1, held_out: int = 0, **recipe: Any) -> Run:
+    """Such a run before its start."""
     project = Project(id=new_id(Kind.PROJECT), name=new_id(Kind.PROJECT))
     session.add(project)
     session.flush()
@@ -51,5 +58,5 @@ def submit(session: Session, *, shards: int = 1, held_out: int = 0, **recipe: An
         base_model_id=model.id,
     )
     session.add(run)
-    engine.start_run(session, run)
+    session.flush()
     return run
