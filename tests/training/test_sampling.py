@@ -129,7 +129,7 @@ class TestChoose:
 
     def frequencies(self, *, temperature: float, top_p: float, count: int = 10_000) -> list[float]:
         uniforms = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-        chosen = choose(self.LOGITS.expand(count, -1), uniforms, temperature=temperature, top_p=top_p)
+        chosen = choose(self.LOGITS.expand(count, -1), uniforms, temperature=temperature, top_p=top_p).tokens
         return (torch.bincount(chosen, minlength=5) / count).tolist()
 
     def test_without_cut_the_model_distribution(self) -> None:
@@ -149,11 +149,34 @@ class TestChoose:
         logits = torch.zeros(1, 1000)
         logits[0] -= torch.arange(1000) * 1e-9
         uniforms = torch.linspace(0, 0.9999, 5000, dtype=torch.float64)
-        chosen = choose(logits.double().expand(5000, -1), uniforms, temperature=1, top_p=0.9)
+        chosen = choose(logits.double().expand(5000, -1), uniforms, temperature=1, top_p=0.9).tokens
         assert sorted(set(chosen.tolist())) == list(range(900))
 
+    @pytest.mark.parametrize("top_p", [1.0, 0.95, 0.5])
+    @pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+    @pytest.mark.parametrize("scale", [0.5, 2.0])
+    def test_noise_decides_nothing_unnoticed(self, temperature: float, top_p: float, scale: float) -> None:
+        """What batches do to logits, twenty times a row: a choice that is not doubtful is the choice without noise."""
+        generator = torch.Generator().manual_seed(0)
+        logits = (scale * torch.randn(300, 500, generator=generator)).repeat(20, 1)
+        noisy = logits + 4e-6 * (2 * torch.rand(logits.shape, generator=generator) - 1)
+        uniforms = torch.rand(300, generator=generator, dtype=torch.float64).repeat(20)
+        clean = choose(logits, uniforms, temperature=temperature, top_p=top_p)
+        moved = choose(noisy, uniforms, temperature=temperature, top_p=top_p)
+        assert not ((clean.tokens != moved.tokens) & ~moved.doubtful).any()
+        assert moved.doubtful.float().mean() < 0.05
+
+    def test_noise_at_the_border_of_the_nucleus_is_noticed(self) -> None:
+        """Two tied tokens at the border: which of them is in changes where every later token begins."""
+        probabilities = torch.tensor([0.3, 0.05, 0.3, 0.05, 0.3])
+        uniforms = torch.full((2,), 0.64, dtype=torch.float64)
+        logits = torch.log(torch.stack([probabilities, probabilities + torch.tensor([0, -1e-8, 0, 1e-8, 0])]))
+        choice = choose(logits, uniforms, temperature=1, top_p=0.93)
+        assert choice.tokens[0] != choice.tokens[1]
+        assert choice.doubtful.tolist() == [True, True]
+
     def test_zero_temperature_takes_the_likeliest(self) -> None:
-        assert choose(self.LOGITS[None], torch.tensor([0.99]), temperature=0, top_p=0.5).tolist() == [1]
+        assert choose(self.LOGITS[None], torch.tensor([0.99]), temperature=0, top_p=0.5).tokens.tolist() == [1]
 
 
 class TestLoading:

@@ -1,8 +1,8 @@
 """Sampling in process with transformers: one batched decode loop, seeded per completion.
 
-Prompts of similar length share a batch and are padded on the left. Padding and batch size move logits by about 1e-7
-(another order of summation), so a completion is the same in every batch unless a uniform falls that close to a
-boundary: none of 16,000 tokens in the test, and never a reason to draw a stored completion again.
+Prompts of similar length share a batch, padded on the left. Where rounding could decide a token, the row is computed
+once more alone, so that in float32 a completion is the same in every batch. In bfloat16 rounding is too coarse for
+that: there a completion is only reproduced by the batch it was drawn in.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class TransformersSampler:
 
     def __init__(self, model_dir: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> None:
         self._language_model = LanguageModel.load(model_dir, device=device, dtype=dtype)
+        self._exact = self._language_model.model.dtype is torch.float32
 
     def sample(
         self,
@@ -68,19 +69,31 @@ class TransformersSampler:
     def _decode(
         self, batch: Sequence[_Unit], *, temperature: float, top_p: float, max_new_tokens: int
     ) -> list[list[int]]:
-        """Token ids of each completion, its stop token included. Finished rows leave the batch in halves."""
-        device = self._language_model.device
+        """Token ids of each completion, its stop token included."""
+        language_model = self._language_model
+        device = language_model.device
+        stops = torch.tensor(sorted(language_model.stop_ids), device=device)
         uniforms = torch.stack([seeded_uniforms(unit.request.seed, max_new_tokens) for unit in batch]).to(device)
-        stops = torch.tensor(sorted(self._language_model.stop_ids), device=device)
-        state = _Decoding(self._language_model.model, *pad_left([unit.prompt for unit in batch], device=device))
         drawn = torch.full((len(batch), max_new_tokens), int(stops[0]), device=device)
+        state = _Decoding(language_model.model, *pad_left([unit.prompt for unit in batch], device=device))
         for position in range(max_new_tokens):
-            logits = state.next_logits()
-            tokens = choose(logits, uniforms[state.rows, position], temperature=temperature, top_p=top_p)
-            drawn[state.rows, position] = tokens
-            if not state.advance(tokens, finished=torch.isin(tokens, stops)):
+            ahead = uniforms[state.rows, position]
+            choice = choose(state.next_logits(), ahead, temperature=temperature, top_p=top_p)
+            for place in choice.doubtful.nonzero().flatten().tolist() if self._exact else ():
+                row = int(state.rows[place])
+                logits = self._logits_alone(batch[row].prompt + drawn[row, :position].tolist())
+                alone = choose(logits, ahead[place : place + 1], temperature=temperature, top_p=top_p)
+                choice.tokens[place] = alone.tokens[0]
+            drawn[state.rows, position] = choice.tokens
+            if not state.advance(choice.tokens, finished=torch.isin(choice.tokens, stops)):
                 break
-        return [_until_stop(row, self._language_model.stop_ids) for row in drawn.tolist()]
+        return [_until_stop(row, language_model.stop_ids) for row in drawn.tolist()]
+
+    def _logits_alone(self, ids: list[int]) -> torch.Tensor:
+        """Logits (1, vocabulary) of the next token of one sequence: no batch, no padding, no cache."""
+        sequence = torch.tensor([ids], device=self._language_model.device)
+        logits: torch.Tensor = self._language_model.model(sequence, use_cache=False, logits_to_keep=1).logits[:, -1]
+        return logits
 
     def _completion(self, unit: _Unit, ids: list[int]) -> SampledCompletion:
         stopped = ids[-1] in self._language_model.stop_ids
