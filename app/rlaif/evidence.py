@@ -37,7 +37,7 @@ class Estimate(_Evidence):
 
 
 class WinRate(_Evidence):
-    """(wins + ties / 2) / all, averaged by prompt, with an interval clustered by prompt.
+    """(wins + ties / 2) / all comparisons, with an interval clustered by prompt.
 
     A comparison is a win when the mean of its valid verdicts' probabilities is above 0.5, a tie at 0.5.
     """

@@ -39,7 +39,9 @@ class Running:
             "usd_per_million_input_tokens": 2.0,
             "usd_per_million_output_tokens": 8.0,
         }
-        return EndpointJudge(OpenAIJudge(**(settings | changes)), api_key=api_key, may_spend=may_spend)
+        return EndpointJudge(
+            OpenAIJudge(**(settings | changes)), api_key=api_key, may_spend=may_spend, private_networks=()
+        )
 
 
 @asynccontextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.addresses import Network
 from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
 from workers.judges.checks import ProgramJudge
 from workers.judges.openai import EndpointJudge
@@ -12,11 +13,17 @@ from workers.judges.protocol import Judge, JudgeMisconfigured
 
 
 def build_judge(
-    spec: JudgeSpec, *, may_spend: Callable[[], bool], api_key: str | None = None, model_dir: Path | None = None
+    spec: JudgeSpec,
+    *,
+    may_spend: Callable[[], bool],
+    api_key: str | None = None,
+    model_dir: Path | None = None,
+    private_networks: Sequence[Network] = (),
 ) -> Judge:
     """The judge that `spec` describes.
 
     `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one.
+    A name that leads to an address neither public nor in `private_networks` is not connected to.
     `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
     """
     match spec:
@@ -25,7 +32,7 @@ def build_judge(
         case OpenAIJudge():
             if spec.secret is not None and not api_key:
                 raise JudgeMisconfigured(f"secret {spec.secret!r} of judge model {spec.model!r} has no value: store it")
-            return EndpointJudge(spec, api_key=api_key, may_spend=may_spend)
+            return EndpointJudge(spec, api_key=api_key, may_spend=may_spend, private_networks=private_networks)
         case LocalJudge():
             if model_dir is None:
                 raise JudgeMisconfigured(f"model {spec.model!r} of a local judge has no files here: register it again")

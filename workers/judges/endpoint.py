@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from pydantic import ValidationError
 
+from app.addresses import AddressRefused, Network, require_allowed
 from app.rlaif.comparison import InvalidReason
 from workers.judges.chat_reply import ChatReply
 from workers.judges.protocol import JudgeMisconfigured
@@ -41,10 +45,39 @@ class CallFailed:
     retry_after_s: float | None = None
 
 
-class Endpoint:
-    """`POST {base_url}/chat/completions`, with a bound on time, size and connections."""
+class CheckedResolver(aiohttp.ThreadedResolver):
+    """Resolves a name for the very connection that is opened, and refuses what must not be called.
 
-    def __init__(self, base_url: str, *, api_key: str | None, connections: int) -> None:
+    An address checked earlier may have changed since (DNS rebinding); the one that is checked here is the one used.
+    """
+
+    def __init__(self, private_networks: Sequence[Network]) -> None:
+        super().__init__()
+        self._private_networks = private_networks
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises JudgeMisconfigured for a name that leads to an address that is not allowed."""
+        found = await super().resolve(host, port, family)
+        addresses = [ip_address(entry["host"].partition("%")[0]) for entry in found]
+        try:
+            require_allowed(host, addresses, private_networks=self._private_networks)
+        except AddressRefused as error:
+            raise JudgeMisconfigured(str(error)) from error
+        return found
+
+
+class Endpoint:
+    """`POST {base_url}/chat/completions`, with a bound on time, size and connections.
+
+    A host given as an address is connected to as it is: whoever builds the judge has checked it.
+    """
+
+    def __init__(
+        self, base_url: str, *, api_key: str | None, connections: int, private_networks: Sequence[Network]
+    ) -> None:
+        self._private_networks = private_networks
         self._url = f"{base_url}/chat/completions"
         self._api_key = api_key
         self._connections = connections
@@ -112,7 +145,9 @@ class Endpoint:
             headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
             self._session = aiohttp.ClientSession(
                 headers=headers,
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, resolver=CheckedResolver(self._private_networks)
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 json_serialize=json.dumps,
             )

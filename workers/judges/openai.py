@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from app.addresses import Network
 from app.rlaif.judges import OpenAIJudge
 from app.rlaif.judging import ChatMessages, invalid, prompt_hash
 from workers.judges.chat_reply import ChatReply, Usage
@@ -51,10 +52,22 @@ class _Calls:
 class EndpointJudge:
     """`may_spend` is asked before every call; once it says no, nothing more is called."""
 
-    def __init__(self, spec: OpenAIJudge, *, api_key: str | None, may_spend: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        spec: OpenAIJudge,
+        *,
+        api_key: str | None,
+        may_spend: Callable[[], bool],
+        private_networks: Sequence[Network],
+    ) -> None:
         self._spec = spec
         self._may_spend = may_spend
-        self._endpoint = Endpoint(spec.base_url, api_key=api_key, connections=spec.max_concurrency)
+        self._endpoint = Endpoint(
+            spec.base_url,
+            api_key=api_key,
+            connections=spec.max_concurrency,
+            private_networks=private_networks,
+        )
 
     def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
         """Raises JudgeMisconfigured, JudgeUnavailable or JudgeBudgetReached, after what is in flight is answered."""

@@ -254,6 +254,7 @@ def _build(context: StageContext, judge: JudgeRow, ledger: _Ledger) -> Judge:
         may_spend=ledger.may_spend,
         api_key=_api_key(context, spec),
         model_dir=None if judge.model is None else model_directory(context, judge.model.storage_key),
+        private_networks=context.settings.allowed_networks(),
     )
 
 
