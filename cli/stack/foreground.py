@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from rich.console import Console
@@ -13,40 +14,44 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.stack.stack import Stack
-from cli.stack.supervisor import State, Supervisor
+from cli.stack.supervisor import Supervisor
 
 TICK_S = 0.2
-COLOURS = {State.STARTING: "yellow", State.UP: "green", State.DOWN: "red"}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(stack: Stack, console: Console) -> None:
     """Start, supervise and stop the stack. Raises StackError when it cannot start."""
     with _signals(stack), stack:
-        started = time.monotonic()
-        file = stack.home.api_key_file
-        known = file.exists() and file.read_text()
-        stack.start_all()
-        console.print(f"ready in {time.monotonic() - started:.1f} s at {stack.address}")
-        if file.read_text() != known:
-            console.print(f"API key, shown this once: {stack.api_key()}", markup=False)
-        console.print(f'try: curl -H "Authorization: Bearer $(cat {file})" {stack.address}/v1/runs', markup=False)
-        _supervise(stack, console)
+        with Live(console=console, get_renderable=partial(_status_line, stack), transient=True):
+            _start(stack, console)
+            _supervise(stack, console)
         console.print("stopping")
     console.print("stopped")
 
 
+def _start(stack: Stack, console: Console) -> None:
+    """Bring everything up, show the admin key the one time that it is new, and say how it is used."""
+    started = time.monotonic()
+    file = stack.home.api_key_file
+    known = file.exists() and file.read_text()
+    stack.start_all()
+    console.print(f"ready in {time.monotonic() - started:.1f} s at {stack.address}")
+    if file.read_text() != known:
+        console.print(f"API key, shown this once: {stack.api_key()}", markup=False)
+    console.print(f'try: curl -H "Authorization: Bearer $(cat {file})" {stack.address}/v1/runs', markup=False)
+
+
 def _supervise(stack: Stack, console: Console) -> None:
     supervisor = Supervisor(stack)
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while not stack.interrupted.wait(TICK_S):
-            for sentence in supervisor.tend():
-                console.print(sentence)
-            live.update(_status_line(supervisor))
+    while not stack.interrupted.wait(TICK_S):
+        for sentence in supervisor.tend():
+            console.print(sentence, markup=False)
 
 
 @contextmanager
 def _signals(stack: Stack) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks for an orderly end, the second kills what is still there."""
+    """The first signal, a closed terminal included, asks for an orderly end; the second kills what is still there."""
 
     def note(number: int, frame: FrameType | None) -> None:
         if stack.interrupted.is_set():
@@ -54,7 +59,7 @@ def _signals(stack: Stack) -> Iterator[None]:
                 process.signal_group(signal.SIGKILL)
         stack.interrupted.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -62,8 +67,10 @@ def _signals(stack: Stack) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _status_line(supervisor: Supervisor) -> Text:
+def _status_line(stack: Stack) -> Text:
+    """Green: up. Yellow: started and not ready yet. Grey: not started."""
     line = Text()
-    for name, watch in supervisor.watches.items():
-        line.append("● ", style=COLOURS[watch.state]).append(f"{name}  ")
+    for name in stack.parts:
+        colour = "green" if name in stack.up else "yellow" if name in stack.processes else "bright_black"
+        line.append("● ", style=colour).append(f"{name}  ")
     return line.append("ctrl-C stops all", style="dim")

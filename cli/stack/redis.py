@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from cli.stack.errors import ServerMissing
+from cli.stack.errors import ServerMissing, ServerUnreachable
 from cli.stack.home import Home
 from cli.stack.process import Part
 
@@ -33,14 +34,29 @@ class Redis:
     def accepts(self) -> bool:
         """Whether the server answers PING."""
         try:
-            with self.connect() as client:
-                return bool(client.ping())
-        except redis.RedisError:
+            require_ping(self.url)
+        except ServerUnreachable:
             return False
+        return True
 
-    def connect(self) -> redis.Redis:
-        """A client whose waits are bounded; close it, or use it as a context manager."""
-        return redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
+
+def connect(url: str) -> redis.Redis:
+    """A client whose waits are bounded; close it, or use it as a context manager."""
+    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+
+
+def require_ping(url: str) -> None:
+    """Raises ServerUnreachable unless the Redis at this URL answers within two seconds."""
+    try:
+        with connect(url) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise ServerUnreachable("Redis", url=_without_password(url), reason=str(error)) from error
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _binary() -> Path:

@@ -6,13 +6,20 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 import migrations
+from cli.stack.errors import ServerUnreachable
 
 
-def migrate(database_url: str, *, revision: str = "head") -> None:
-    """Run the migrations up to a revision. Errors are those of SQLAlchemy and Alembic."""
+def migrate(database_url: str) -> None:
+    """Run the migrations up to the newest. Raises ServerUnreachable, or what SQLAlchemy and Alembic raise."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, "head")
+    except OperationalError as error:
+        url = make_url(database_url).render_as_string(hide_password=True)
+        raise ServerUnreachable("PostgreSQL", url=url, reason=str(error.orig)) from error

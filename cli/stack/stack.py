@@ -24,7 +24,7 @@ from cli.stack.home import Home, Lock
 from cli.stack.postgres import Postgres
 from cli.stack.process import Part, Process, tail
 from cli.stack.ready import READY_FILE
-from cli.stack.redis import Redis
+from cli.stack.redis import Redis, require_ping
 from cli.stack.schema import migrate
 from cli.stack.sweep import SERVERS, end_part, mark, sweep
 
@@ -61,6 +61,7 @@ class Stack:
         self.redis = None if options.redis_url else Redis(home)
         self.parts: dict[str, Part] = {part.name: part for part in self._parts()}
         self.processes: dict[str, Process] = {}
+        self.up: set[str] = set()  # parts that have been ready since their last launch
         self.interrupted = threading.Event()
 
     @property
@@ -160,10 +161,14 @@ class Stack:
         self.start(*(name for name in self.parts if name not in SERVERS))
 
     def start_servers(self) -> None:
-        """Start what is embedded of PostgreSQL and Redis, and bring the database to the newest schema."""
+        """Start what is embedded of PostgreSQL and Redis, and bring the database to the newest schema.
+
+        Raises PartFailed, or ServerUnreachable for a server named by URL.
+        """
         self.start(*(name for name in self.parts if name in SERVERS))
         if self.postgres:
             self.postgres.ensure_database()
+        require_ping(self.redis_url)
         migrate(self.database_url)
 
     def start(self, *names: str) -> None:
@@ -178,6 +183,7 @@ class Stack:
         if name in self.processes:
             self.processes.pop(name).kill()
         end_part(self.home, name)
+        self.up.discard(name)
         self.home.ready_file(name).unlink(missing_ok=True)
         if name == "postgres" and self.postgres:
             self.postgres.prepare()
@@ -196,6 +202,7 @@ class Stack:
                 reason = f"was not ready within {timeout_s:.0f} s"
                 raise PartFailed(name, reason=reason, log=process.log, tail=tail(process.log))
             time.sleep(POLL_S)
+        self.up.add(name)
 
     def stop(self, *names: str) -> None:
         """Stop these parts, or all: the project's own first, the servers last, each group within STOP_GRACE_S.
@@ -215,3 +222,4 @@ class Stack:
                 self.processes[name].kill()
             end_part(self.home, name)
             del self.processes[name]
+            self.up.discard(name)

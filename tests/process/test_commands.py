@@ -40,6 +40,13 @@ class TestMigrate:
         with create_engine(url, poolclass=NullPool).connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM runs")) == 0
 
+    def test_unreachable_database_is_named_without_its_password(self) -> None:
+        url = f"postgresql+psycopg://me:canary@127.0.0.1:{free_port('127.0.0.1')}/rlaif"
+        done = rlaif("migrate", RLAIF_DATABASE_URL=url)
+        assert done.returncode == Exit.FAILURE
+        assert "127.0.0.1" in done.stderr
+        assert "canary" not in done.stdout + done.stderr
+
 
 class TestKeysBootstrap:
     def test_prints_a_key_that_opens_the_api(self, stack: RealStack) -> None:

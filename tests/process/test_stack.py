@@ -14,11 +14,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.stack.errors import AlreadyRunning, ClusterInUse, Interrupted, PartFailed, PortInUse, StackError
+from cli.address import free_port
+from cli.stack.errors import (
+    AlreadyRunning,
+    ClusterInUse,
+    Interrupted,
+    PartFailed,
+    PortInUse,
+    ServerUnreachable,
+    StackError,
+)
 from cli.stack.home import Home
 from cli.stack.process import Part
 from cli.stack.stack import Stack, StackOptions
-from cli.stack.supervisor import State, Supervisor
+from cli.stack.supervisor import Supervisor
 from cli.stack.sweep import marked
 from tests.stack import RealStack, wait_for
 
@@ -186,6 +195,15 @@ class TestStop:
 
 
 class TestStart:
+    def test_unreachable_redis_is_named_without_its_password(self, tmp_path: Path) -> None:
+        url = f"redis://:canary@127.0.0.1:{free_port('127.0.0.1')}/0"
+        with (
+            Stack(Home.at(tmp_path), StackOptions(redis_url=url, durable=False)) as stack,
+            pytest.raises(ServerUnreachable, match="Redis at redis://127") as raised,
+        ):
+            stack.start_servers()
+        assert "canary" not in str(raised.value)
+
     def test_port_of_another_server_is_refused(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             stack = RealStack(tmp_path)
@@ -232,7 +250,7 @@ class TestSupervisor:
 def _all_up(supervisor: Supervisor) -> Callable[[], bool]:
     def probe() -> bool:
         supervisor.tend()
-        return all(watch.state is State.UP for watch in supervisor.watches.values())
+        return supervisor.stack.up == set(supervisor.stack.parts)
 
     return probe
 
