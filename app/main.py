@@ -109,8 +109,8 @@ def _refuse_open_door(settings: Settings, sessions: SessionFactory) -> None:
     with sessions() as session:
         if not keys.any_active(session):
             raise PublicWithoutKeys(
-                f"refusing to listen on {settings.host} while no API key is active: make one with `rlaif keys bootstrap`, "
-                "or set RLAIF_HOST=127.0.0.1"
+                f"refusing to listen on {settings.host} while no API key is active: make one with "
+                "`rlaif keys bootstrap`, or set RLAIF_HOST=127.0.0.1"
             )
 
 
