@@ -10,8 +10,8 @@ import pytest
 
 from tests.training.tiny import CHATML_TEMPLATE, make_pairs
 from workers.sampling.language_model import encode, load_tokenizer, render_prompt, stop_token_ids
-from workers.training.contracts import NoTrainingData, PreferencePair
-from workers.training.pairs import EncodedPairs, PairEncoder, TemplateRewritesPrompt, encode_answer
+from workers.training.contracts import NoTrainingData, PreferencePair, TemplateRewritesPrompt
+from workers.training.pairs import EncodedPairs, PairEncoder, encode_answer
 
 MESSAGES = [{"role": "user", "content": "the moon"}]
 
@@ -47,6 +47,12 @@ class TestEncodeAnswer:
         _, completion = encode_answer(tokenizer, stop_ids, MESSAGES, "rises")
         assert completion[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(completion[:-1]) == "rises "
+
+    def test_tools_reach_the_template(self, tokenizer: Any, stop_ids: frozenset[int]) -> None:
+        tokenizer.chat_template = "{% for tool in tools %}{{ tool['function']['name'] }}{% endfor %}" + CHATML_TEMPLATE
+        tools = [{"type": "function", "function": {"name": "tide"}}]
+        prompt, _ = encode_answer(tokenizer, stop_ids, MESSAGES, "rises", tools=tools)
+        assert tokenizer.decode(prompt).startswith("tide<|im_start|>user")
 
     def test_a_template_that_rewrites_the_prompt_is_refused(self, tokenizer: Any, stop_ids: frozenset[int]) -> None:
         tokenizer.chat_template = CHATML_TEMPLATE.replace("{% for", "{{ messages | length }}{% for", 1)

@@ -69,9 +69,8 @@ class TestStop:
     def test_saves_raises_and_resumes(
         self, method: str, model_dir: Path, tmp_path: Path, undisturbed: tuple[tuple[float, ...], bytes]
     ) -> None:
-        before_the_first_step = 8 if method == "dpo" else 0  # polls between the batches of the reference
         with pytest.raises(TrainingStopped, match="after step 7 of 16"):
-            train(method, model_dir, tmp_path, Recorder(stop_at_poll=before_the_first_step + 7))
+            train(method, model_dir, tmp_path, Recorder(stop_after_reports=6))
         progress = Recorder()
         assert train(method, model_dir, tmp_path, progress) == undisturbed[0]
         assert weights(tmp_path) == undisturbed[1]
@@ -86,7 +85,7 @@ class TestDamage:
     def test_the_state_before_is_used_and_reported(self, model_dir: Path, tmp_path: Path) -> None:
         expected = train("dpo", model_dir, tmp_path / "undisturbed", Recorder())
         with pytest.raises(TrainingStopped):
-            train("dpo", model_dir, tmp_path / "damaged", Recorder(stop_at_poll=8 + 7))
+            train("dpo", model_dir, tmp_path / "damaged", Recorder(stop_after_reports=6))
         flip_bit(tmp_path / "damaged" / ".state" / "state-00000007" / "tensors.safetensors")
         result = train_dpo(dpo_config(model_dir), make_pairs(64), tmp_path / "damaged", Recorder())
         assert result.resumed_from == 6
@@ -95,7 +94,7 @@ class TestDamage:
 
     def test_a_damaged_reference_is_computed_again(self, model_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(TrainingStopped):
-            train("dpo", model_dir, tmp_path, Recorder(stop_at_poll=8 + 7))
+            train("dpo", model_dir, tmp_path, Recorder(stop_after_reports=6))
         flip_bit(tmp_path / ".state" / "reference" / "tensors.safetensors")
         expected = train("dpo", model_dir, tmp_path / "undisturbed", Recorder())
         assert train("dpo", model_dir, tmp_path, Recorder()) == expected

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs
 from workers.training.checkpoint import load_scalar_model
-from workers.training.contracts import NonFiniteLoss, NoTrainingData
+from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import epoch_batches
 from workers.training.pairs import EncodedPair, PairEncoder, encode_answer
@@ -57,22 +57,22 @@ class TestScoredToken:
         reward_model.model.save_pretrained(tmp_path / "reward")
         reward_model.tokenizer.save_pretrained(tmp_path / "reward")
         pairs = make_pairs(5)
-        items = [(pair.prompt, pair.first) for pair in pairs]
+        items = [Conversation(pair.prompt, pair.first) for pair in pairs]
         scores = score(tmp_path / "reward", items, batch_size=3)
-        for (messages, completion), value in zip(items, scores, strict=True):
-            prompt, answer = encode_answer(reward_model.tokenizer, reward_model.stop_ids, messages, completion)
+        for item, value in zip(items, scores, strict=True):
+            prompt, answer = encode_answer(reward_model.tokenizer, reward_model.stop_ids, item.prompt, item.completion)
             assert reward_model.tokenizer.decode(answer[-1:]) == "<|im_end|>"
             assert value == pytest.approx(reward_by_hand(tmp_path / "reward", prompt + answer, at=-1), abs=1e-5)
 
     def test_plain_transformers_reads_the_same(self, trained: tuple[RewardModelResult, Path]) -> None:
         tokenizer: Any = AutoTokenizer.from_pretrained(trained[1])
         model = AutoModelForSequenceClassification.from_pretrained(trained[1])
-        items = [(pair.prompt, pair.second) for pair in make_pairs(6)]
+        items = [Conversation(pair.prompt, pair.second) for pair in make_pairs(6)]
         texts = [
             tokenizer.apply_chat_template(
-                [*messages, {"role": "assistant", "content": completion}], tokenize=False
+                [*item.prompt, {"role": "assistant", "content": item.completion}], tokenize=False
             ).rstrip("\n")
-            for messages, completion in items
+            for item in items
         ]
         batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
         with torch.no_grad():
@@ -170,7 +170,7 @@ class TestTraining:
         assert trained[0].steps == len(trained[0].losses) == 36
 
     def test_scores_keep_the_order_of_the_items(self, trained: tuple[RewardModelResult, Path]) -> None:
-        items = [(pair.prompt, pair.first) for pair in make_pairs(10)]
+        items = [Conversation(pair.prompt, pair.first) for pair in make_pairs(10)]
         there, back = score(trained[1], items, batch_size=4), score(trained[1], items[::-1], batch_size=3)
         assert there == pytest.approx(back[::-1], abs=1e-5)
 

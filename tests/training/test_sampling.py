@@ -98,7 +98,10 @@ class TestStopping:
             assert "<|" not in completion.text
             assert (completion.token_count == 40) or completion.finish_reason is FinishReason.STOP
 
-    def test_a_stop_comes_between_batches_and_the_rest_can_follow(self, sampler: TransformersSampler) -> None:
+    @pytest.mark.parametrize("progress", [Recorder(stop_after_reports=1), Recorder(stop_at_poll=50)])
+    def test_a_stop_drops_the_batch_at_hand_and_the_rest_can_follow(
+        self, sampler: TransformersSampler, progress: Recorder
+    ) -> None:
         requests = make_requests(24)
         drawn: dict[str, SampledCompletion] = {}
         stream = sampler.sample(
@@ -107,7 +110,7 @@ class TestStopping:
             top_p=0.95,
             max_new_tokens=40,
             batch_size=8,
-            progress=Recorder(stop_at_poll=2),
+            progress=progress,
         )
         with pytest.raises(SamplingStopped, match="after 8 of 24"):
             drawn.update((completion.key, completion) for completion in stream)

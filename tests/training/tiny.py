@@ -101,9 +101,10 @@ def make_pairs(count: int, *, seed: int = 0, hard: bool = False) -> list[Prefere
 
 @dataclass
 class Recorder:
-    """A progress that remembers every report and asks to stop once `stop_after` steps are reported or polled."""
+    """A progress that remembers every report and asks to stop at a poll, or at any after so many reports."""
 
     stop_at_poll: int | None = None
+    stop_after_reports: int | None = None
     steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
     polls: int = 0
 
@@ -112,4 +113,4 @@ class Recorder:
 
     def should_stop(self) -> bool:
         self.polls += 1
-        return self.stop_at_poll is not None and self.polls >= self.stop_at_poll
+        return self.polls == self.stop_at_poll or len(self.steps) == self.stop_after_reports

@@ -15,7 +15,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 
 class SamplingStopped(Exception):
-    """Raised between batches when the caller asked to stop; everything yielded before it is complete."""
+    """Raised when the caller asked to stop; everything yielded before it is complete, the batch at hand is dropped."""
 
     def __init__(self, done: int, total: int) -> None:
         super().__init__(f"sampling stopped after {done} of {total} completions; sample the rest to go on")

@@ -8,7 +8,7 @@ that: there a completion is only reproduced by the batch it was drawn in.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,23 @@ class TransformersSampler:
         batch_size: int,
         progress: Progress,
     ) -> Iterator[SampledCompletion]:
-        """Completions batch by batch, shortest prompts first; raises `SamplingStopped` between batches.
+        """Completions batch by batch, shortest prompts first; raises `SamplingStopped`, looked for before each token.
 
         Metrics reported after each batch: `completions_per_second`, `tokens_per_second`.
         """
         units = sorted((self._encode(request) for request in requests), key=lambda unit: len(unit.prompt))
         began, tokens = time.monotonic(), 0
         for start in range(0, len(units), batch_size):
-            if progress.should_stop():
-                raise SamplingStopped(start, len(units))
             batch = units[start : start + batch_size]
-            drawn = self._decode(batch, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+            drawn = self._decode(
+                batch,
+                temperature=temperature,
+                top_p=top_p,
+                max_new_tokens=max_new_tokens,
+                should_stop=progress.should_stop,
+            )
+            if drawn is None:
+                raise SamplingStopped(start, len(units))
             yield from (self._completion(unit, ids) for unit, ids in zip(batch, drawn, strict=True))
             done, tokens = start + len(batch), tokens + sum(len(ids) for ids in drawn)
             seconds = time.monotonic() - began
@@ -67,9 +73,15 @@ class TransformersSampler:
 
     @torch.inference_mode()
     def _decode(
-        self, batch: Sequence[_Unit], *, temperature: float, top_p: float, max_new_tokens: int
-    ) -> list[list[int]]:
-        """Token ids of each completion, its stop token included."""
+        self,
+        batch: Sequence[_Unit],
+        *,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        should_stop: Callable[[], bool],
+    ) -> list[list[int]] | None:
+        """Token ids of each completion, its stop token included; None when asked to stop."""
         language_model = self._language_model
         device = language_model.device
         stops = torch.tensor(sorted(language_model.stop_ids), device=device)
@@ -77,6 +89,8 @@ class TransformersSampler:
         drawn = torch.full((len(batch), max_new_tokens), int(stops[0]), device=device)
         state = _Decoding(language_model.model, *pad_left([unit.prompt for unit in batch], device=device))
         for position in range(max_new_tokens):
+            if should_stop():
+                return None
             ahead = uniforms[state.rows, position]
             choice = choose(state.next_logits(), ahead, temperature=temperature, top_p=top_p)
             for place in choice.doubtful.nonzero().flatten().tolist() if self._exact else ():

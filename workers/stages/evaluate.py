@@ -23,6 +23,7 @@ from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_
 from workers.stages.pairing import Pairing
 from workers.stages.sample import sample_shard
 from workers.stages.weights import model_directory
+from workers.training.contracts import Conversation
 
 STAGES = {CheckpointKind.POLICY: StageKind.POLICY, CheckpointKind.REWARD_MODEL: StageKind.REWARD_MODEL}
 
@@ -157,10 +158,14 @@ def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, 
 def _rewards(context: StageContext, checkpoint: CheckpointRow, matches: Sequence[Match]) -> dict[str, float]:
     from workers.training.reward_model import score  # torch
 
-    texts = {row.id: (match.prompt.messages, row.text) for match in matches for row in (match.policy, match.base)}
+    answered = {
+        row.id: Conversation(match.prompt.messages, row.text, match.prompt.tools)
+        for match in matches
+        for row in (match.policy, match.base)
+    }
     directory = model_directory(context, checkpoint.storage_key)
-    scores = score(directory, list(texts.values()), context.work.recipe.reward_model.batch_size)
-    return dict(zip(texts, scores, strict=True))
+    scores = score(directory, list(answered.values()), batch_size=context.work.recipe.reward_model.batch_size)
+    return dict(zip(answered, scores, strict=True))
 
 
 def _own(context: StageContext, inputs: StageInputs, matches: Sequence[Match]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from workers.sampling.engine import Messages, Progress, Tools
 
 __all__ = [
+    "Conversation",
     "Messages",
     "NoTrainingData",
     "NonFiniteLoss",
@@ -18,6 +19,7 @@ __all__ = [
     "Progress",
     "Schedule",
     "StateMismatch",
+    "TemplateRewritesPrompt",
     "Tools",
     "TrainingStopped",
 ]
@@ -51,6 +53,19 @@ class NoTrainingData(Exception):
         self.offered = offered
 
 
+class TemplateRewritesPrompt(Exception):
+    """Raised when a chat template renders a prompt differently once it is answered.
+
+    Training would then see another context than sampling does.
+    """
+
+    def __init__(self, prompt: str) -> None:
+        super().__init__(
+            "the chat template renders this prompt differently once it is answered: "
+            f"{prompt[-80:]!r}; use a template that only appends the answer"
+        )
+
+
 class StateMismatch(Exception):
     """Raised when an out_dir holds the state of a training with another configuration or other data."""
 
@@ -78,6 +93,15 @@ class PreferencePair:
             raise ValueError(f"pair {self.id}: probability {self.probability} is not in [0, 1]")
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise ValueError(f"pair {self.id}: weight {self.weight} is not a finite number of at least 0")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt and one completion of it, to be scored."""
+
+    prompt: Messages
+    completion: str
+    tools: Tools | None = None
 
 
 class Schedule(StrEnum):

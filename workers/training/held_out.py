@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rlaif.evidence import Estimate, RewardModelMetrics
+from app.rlaif.statistics import clustered_mean
 from workers.training.pairs import EncodedPair
 
 _BINS = 10
-_RESAMPLES = 2000
 _CONFIDENCE = 0.95
 
 Floats = NDArray[np.float64]
@@ -63,17 +63,12 @@ def _half_for_ties(differences: NDArray[np.generic]) -> Floats:
 
 
 def _clustered_accuracy(decided: Sequence[ScoredPair], right: Floats, seed: int) -> Estimate:
-    """Mean over pairs; prompts, not pairs, are resampled, since the pairs of a prompt share completions."""
-    by_prompt: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    """Mean over pairs; the interval resamples prompts, since the pairs of a prompt share completions."""
+    by_prompt: dict[str, list[float]] = defaultdict(list)
     for item, value in zip(decided, right.tolist(), strict=True):
-        by_prompt[item.pair.prompt].append(value)
-    sums = np.array([sum(values) for values in by_prompt.values()])
-    counts = np.array([len(values) for values in by_prompt.values()])
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail]).tolist()
-    return Estimate(value=float(right.mean()), low=low, high=high, confidence=_CONFIDENCE, n=len(decided))
+        by_prompt[repr(item.pair.prompt)].append(value)
+    mean = clustered_mean(by_prompt, rng=np.random.default_rng(seed), confidence=_CONFIDENCE)
+    return Estimate(value=mean.value, low=mean.low, high=mean.high, confidence=_CONFIDENCE, n=len(decided))
 
 
 def _calibration_error(margins: Floats) -> float:

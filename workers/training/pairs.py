@@ -12,20 +12,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from workers.sampling.language_model import encode, render_prompt
-from workers.training.contracts import Messages, NoTrainingData, PreferencePair, Tools
-
-
-class TemplateRewritesPrompt(Exception):
-    """Raised when a chat template renders a prompt differently once it is answered.
-
-    Training would then see another context than sampling does.
-    """
-
-    def __init__(self, prompt: str) -> None:
-        super().__init__(
-            "the chat template renders this prompt differently once it is answered: "
-            f"{prompt[-80:]!r}; use a template that only appends the answer"
-        )
+from workers.training.contracts import Messages, NoTrainingData, PreferencePair, TemplateRewritesPrompt, Tools
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 
 from app.rlaif.evidence import RewardModelMetrics
 from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
-from workers.training.contracts import Messages, Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import BatchLoss, Loop, autocast
 from workers.training.pairs import EncodedPair, PairEncoder, encode_answer, fingerprint, pad_right, soft_log_loss
@@ -95,11 +95,10 @@ def train_reward_model(
     )
 
 
-def score(model_dir: Path, items: Sequence[tuple[Messages, str]], batch_size: int) -> list[float]:
-    """The reward of each (prompt, completion), in the given order; nothing is cut."""
+def score(model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int) -> list[float]:
+    """The reward of each conversation, in the given order; nothing is cut."""
     reward_model = load_scalar_model(model_dir)
-    answers = [encode_answer(reward_model.tokenizer, reward_model.stop_ids, *item) for item in items]
-    sequences = [prompt + completion for prompt, completion in answers]
+    sequences = [_encode(reward_model, conversation) for conversation in conversations]
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
     scores = [0.0] * len(sequences)
     for start in range(0, len(order), batch_size):
@@ -109,6 +108,17 @@ def score(model_dir: Path, items: Sequence[tuple[Messages, str]], batch_size: in
         for row, value in zip(rows, values.tolist(), strict=True):
             scores[row] = value
     return scores
+
+
+def _encode(reward_model: ScalarModel, conversation: Conversation) -> list[int]:
+    prompt, completion = encode_answer(
+        reward_model.tokenizer,
+        reward_model.stop_ids,
+        conversation.prompt,
+        conversation.completion,
+        tools=conversation.tools,
+    )
+    return prompt + completion
 
 
 def rewards(reward_model: ScalarModel, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
