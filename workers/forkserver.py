@@ -36,6 +36,7 @@ IO_MODULES = (
 GPU_MODULES = (
     *IO_MODULES,
     "torch",
+    "transformers.modeling_utils",  # lazily imported, it would cost each child five seconds
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "workers.sampling.transformers",
