@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -213,14 +214,11 @@ def _spending(answers: Sequence[JudgedAnswer]) -> Spending:
 
 async def _listen(context: StageContext, docket: Docket, questions: _Questions, ledger: _Ledger) -> None:
     """Store answers as they come, however the judge ends: a paid verdict is never lost."""
-    judge = _build(context, docket.judge, ledger)
-    answers = judge.judge(questions)
-    try:
-        await _store_all(context, answers, ledger)
-    finally:
-        await answers.aclose()
-        await judge.aclose()
-        ledger.store()
+    async with aclosing(_build(context, docket.judge, ledger)) as judge, aclosing(judge.judge(questions)) as answers:
+        try:
+            await _store_all(context, answers, ledger)
+        finally:
+            ledger.store()
 
 
 async def _store_all(context: StageContext, answers: AsyncGenerator[JudgedAnswer, None], ledger: _Ledger) -> None:

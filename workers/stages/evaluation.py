@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.db.ids import Kind, new_id
-from app.db.models import CompletionSource, Evaluation, Purpose, Split, Stage
+from app.db.models import CompletionSource, Evaluation, Judge, Model, PromptSet, Purpose, RubricRevision, Run, Stage
 from app.repositories.checkpoints import CheckpointRow
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
@@ -22,9 +22,10 @@ from app.rlaif.preferences import lean
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import length_difference, win_rate
+from app.services.run_rules import Plan, is_circular
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
-from workers.stages.inputs import StageInputs, all_prompts
-from workers.stages.instrument import Reading, Side, behaviour, readings_of, require_coverage
+from workers.stages.inputs import StageInputs
+from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
 
 SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
 """How many wins, losses and ties are shown as examples."""
@@ -50,7 +51,7 @@ class Meeting:
 def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> StageOutcome:
     """Write the evaluation. Raises StageRefused when verdicts are missing beyond the recipe's floor, or altogether."""
     work, judge = context.work, inputs.evaluation_judge()
-    readings = _readings(context, inputs, work.run_id, judge.id, Purpose.EVALUATION)
+    readings = all_readings(context, inputs, run_id=work.run_id, judge_id=judge.id, purpose=Purpose.EVALUATION)
     instrument = behaviour(readings)
     require_coverage(instrument, floor=work.recipe.evaluate.minimum_coverage, judge=judge, part="evaluate")
     meetings = [_meeting(reading) for reading in readings]
@@ -67,24 +68,11 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         length=_length(contests),
         reward=_reward(context),
         disagreement_with_training_judge=_disagreement(context, inputs, controls),
-        circular=judge.id == inputs.judge_behind,
+        circular=_circular(context, inputs),
         examples=_examples(context, contests),
     )
     _save(context, checkpoint, judge.id, metrics)
     return StageOutcome(len(readings), metrics.model_dump(mode="json", exclude={"examples"}))
-
-
-def _readings(
-    context: StageContext, inputs: StageInputs, run_id: str, judge_id: str, purpose: Purpose
-) -> list[Reading]:
-    """One judge's answers to a run's held-out comparisons."""
-    readings: list[Reading] = []
-    for prompts in all_prompts(context, inputs.run.prompt_set_id, split=Split.HELD_OUT):
-        with context.read() as session:
-            readings += readings_of(
-                session, run_id, round_=context.work.round, judge_id=judge_id, purpose=purpose, prompts=prompts
-            )
-    return readings
 
 
 def _meeting(reading: Reading) -> Meeting:
@@ -136,8 +124,25 @@ def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence
     if inputs.judge_behind is None:
         return None
     run_id = inputs.behind[StageKind.JUDGE]
-    trained = _readings(context, inputs, run_id, inputs.judge_behind, Purpose.HELD_OUT)
+    trained = all_readings(context, inputs, run_id=run_id, judge_id=inputs.judge_behind, purpose=Purpose.HELD_OUT)
     return disagreement(_chances(controls), _chances(_meeting(reading) for reading in trained))
+
+
+def _circular(context: StageContext, inputs: StageInputs) -> bool:
+    """Whether the instrument that labelled also measures; the client was asked to allow it."""
+    if inputs.judge_behind is None:
+        return False
+    with context.read() as session:
+        run = session.get_one(Run, context.work.run_id)
+        plan = Plan(
+            recipe=context.work.recipe,
+            rubric=session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None,
+            prompt_set=session.get_one(PromptSet, run.prompt_set_id),
+            base_model=session.get_one(Model, run.base_model_id),
+            judge=session.get_one(Judge, inputs.judge_behind),
+            evaluation_judge=session.get_one(Judge, inputs.evaluation_judge().id),
+        )
+        return is_circular(plan)
 
 
 def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:

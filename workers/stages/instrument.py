@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.db.models import CompletionSource, Purpose
+from app.db.models import CompletionSource, Purpose, Split
 from app.repositories.completions import CompletionRow
 from app.repositories.prompts import PromptRow
 from app.repositories.run_inputs import JudgeRow
@@ -17,7 +17,8 @@ from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.preferences import aggregate
 from app.rlaif.recipe import PreferConfig
 from workers.stages.compare import Compared, compared
-from workers.stages.contract import StageRefused
+from workers.stages.contract import StageContext, StageRefused
+from workers.stages.inputs import StageInputs, all_prompts
 
 EVERY_BELIEF = PreferConfig()
 """Keeps whatever was answered in both orders: what a recipe drops still says how its judge behaved."""
@@ -64,6 +65,20 @@ def readings_of(
     items = compared(session, run_id, round_=round_, purposes=(purpose,), prompts=prompts)
     answered = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
     return [_reading(item, rows) for item in items if (rows := answered.get(item.row.id))]
+
+
+def all_readings(
+    context: StageContext, inputs: StageInputs, *, run_id: str, judge_id: str, purpose: Purpose
+) -> list[Reading]:
+    """One judge's answers to all of a run's comparisons of one purpose, by prompt."""
+    split = Split.TRAIN if purpose is Purpose.TRAIN else Split.HELD_OUT
+    readings: list[Reading] = []
+    for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
+        with context.read() as session:
+            readings += readings_of(
+                session, run_id, round_=context.work.round, judge_id=judge_id, purpose=purpose, prompts=prompts
+            )
+    return readings
 
 
 def _reading(item: Compared, rows: Sequence[VerdictRow]) -> Reading:

@@ -15,8 +15,8 @@ from app.rlaif.rubric import Rubric
 from workers.stages.asking import Docket, ask
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome
-from workers.stages.inputs import StageInputs, all_prompts, candidate_source, shard_prompts
-from workers.stages.instrument import Reading, behaviour, readings_of, require_coverage
+from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
+from workers.stages.instrument import all_readings, behaviour, require_coverage
 from workers.stages.pairing import Pairing
 
 PURPOSES = {Split.TRAIN: Purpose.TRAIN, Split.HELD_OUT: Purpose.HELD_OUT}
@@ -43,14 +43,11 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
 def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """How the judge behaved over the whole stage. Raises StageRefused when too many verdicts are missing."""
     judge = inputs.training_judge()
-    run_id = context.work.run_id
-    readings: list[Reading] = []
-    for split, purpose in PURPOSES.items():
-        for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
-            with context.read() as session:
-                readings += readings_of(
-                    session, run_id, round_=context.work.round, judge_id=judge.id, purpose=purpose, prompts=prompts
-                )
+    readings = [
+        reading
+        for purpose in PURPOSES.values()
+        for reading in all_readings(context, inputs, run_id=context.work.run_id, judge_id=judge.id, purpose=purpose)
+    ]
     metrics = behaviour(readings)
     require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
     return StageOutcome(len(readings), metrics.model_dump(mode="json"))

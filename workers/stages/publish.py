@@ -132,4 +132,4 @@ def _clear(store: ArtifactStore, folder: str, *, keep: str) -> None:
     """Remove what earlier attempts of this stage published and no row names."""
     for path in store.path(folder).iterdir():
         if path != store.path(keep):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # what a lost holder is still writing goes with its process

@@ -24,9 +24,10 @@ class Killed(BaseException):
 
 @dataclass
 class Watch:
-    """`Progress` that remembers reports and asks to stop after so many looks."""
+    """`Progress` that remembers reports, and asks to stop after so many looks or so many reports."""
 
     stop_after: int | None = None
+    stop_after_reports: int | None = None
     looks: int = 0
     reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)
 
@@ -35,7 +36,8 @@ class Watch:
 
     def should_stop(self) -> bool:
         self.looks += 1
-        return self.stop_after is not None and self.looks > self.stop_after
+        looked_enough = self.stop_after is not None and self.looks > self.stop_after
+        return looked_enough or (self.stop_after_reports is not None and len(self.reports) >= self.stop_after_reports)
 
 
 class InProcess:

@@ -222,6 +222,15 @@ class TestFork:
         assert forked.reward == original.reward
         assert evaluation.checkpoint_id == finished.checkpoint("policy").id
 
+    def test_a_judge_that_labels_and_measures_is_called_circular(self, finished: Finished) -> None:
+        world, reuse = finished.world, [kind for kind in StageKind if kind is not StageKind.EVALUATE]
+        other, world.evaluation_judge = world.evaluation_judge, world.add_judge({"kind": "checks", "family": "twin"})
+        fork = world.drive(finished.fork(RECIPE, reuse))
+        world.evaluation_judge = other
+        (evaluation,) = world.rows(Evaluation, fork.id)
+        metrics = EvaluationMetrics.model_validate(evaluation.metrics)
+        assert (metrics.circular, metrics.disagreement_with_training_judge) == (True, 0.0)
+
 
 def test_stage_modules_import_without_torch() -> None:
     """An io worker has none."""

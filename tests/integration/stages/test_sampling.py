@@ -60,7 +60,7 @@ def test_a_stop_keeps_whole_batches_and_the_rest_is_drawn_alike(
     run_id = world.add_run(RECIPE, prompt_set)
     work = world.claim(world.next_shard(run_id) or "")
     with pytest.raises(GiveBack):
-        world.execute(work, progress=Watch(stop_after=1))
+        world.execute(work, progress=Watch(stop_after_reports=1))
     stored = drawn(world, run_id)
     assert len(stored) == BATCH
     world.release(work)

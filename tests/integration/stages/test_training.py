@@ -66,7 +66,7 @@ class TestInterruption:
     def test_a_stopped_training_goes_on_to_the_same_weights(self, world: World, training: str, believed: Run) -> None:
         work = begin(world, training)
         with pytest.raises(GiveBack):
-            world.execute(work, progress=Watch(stop_after=5))
+            world.execute(work, progress=Watch(stop_after_reports=3))
         world.release(work)
         watch = Watch()
         work = begin(world, training)
