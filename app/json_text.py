@@ -62,7 +62,7 @@ def _walk(value: Any, path: str, depth: int, *, storable: bool) -> None:
     if isinstance(value, str):
         _require_text(value, path, storable=storable)
     elif isinstance(value, dict | list) and depth >= MAX_DEPTH:
-        raise InvalidJson(f"nested deeper than {MAX_DEPTH} levels", path[:200])
+        raise InvalidJson(f"nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, dict):
         for key, item in value.items():
             _require_text(key, path, storable=storable)

@@ -5,10 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.db.models import ApiKey, Scope
 from app.schemas.names import ResourceName
+
+
+def _require_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a moment is written as RFC 3339 text, such as 2030-01-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_text)]
 
 
 class KeyIn(BaseModel):
@@ -22,7 +31,7 @@ class KeyIn(BaseModel):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=3)] = Field(
         description="Each scope includes the ones before it: read, write, admin"
     )
-    expires_at: AwareDatetime | None = Field(None, description="After this moment the key opens nothing; null is never")
+    expires_at: Moment | None = Field(None, description="After this moment the key opens nothing; null is never")
 
 
 class KeyOut(BaseModel):
