@@ -46,9 +46,9 @@ def draw(
 
 class TestSeeds:
     def test_batch_size_and_order_change_nothing(self, sampler: TransformersSampler) -> None:
-        requests = make_requests(400)
+        requests = make_requests(240)
         expected = draw(sampler, requests, batch_size=128)
-        assert sum(completion.token_count for completion in expected.values()) > 10_000
+        assert sum(completion.token_count for completion in expected.values()) > 5_000
         assert draw(sampler, requests[::-1], batch_size=7) == expected
 
     def test_a_unit_alone_is_the_unit_in_a_batch(self, sampler: TransformersSampler) -> None:
