@@ -20,7 +20,7 @@ from app.db.models import Project, Scope, Shard, ShardStatus, Stage
 from app.db.session import SessionFactory, WriteSession, make_engine, make_session_factory
 from app.main import create_app
 from app.services import engine, keys
-from app.services.engine import Cause
+from app.services.engine import Cause, Report
 from app.storage import ArtifactStore
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -163,6 +163,17 @@ class Client:
             claim = engine.claim(session, shard, worker="test", lease_s=60)
             assert claim is not None
             assert engine.fail_attempt(session, shard, claim.token, Cause("broken", "It broke."), retryable=False)
+
+    def train(self, run_id: str, *, steps: int) -> None:
+        """The next shard, which trains, reports so many steps and succeeds."""
+        with self.service.sessions.begin() as session:
+            shard = self._next(run_id)
+            assert shard is not None
+            claim = engine.claim(session, shard, worker="test", lease_s=60)
+            assert claim is not None
+            reports = [Report(step, steps, {"loss": 1.0 / step}) for step in range(1, steps + 1)]
+            assert engine.record(session, shard, claim.token, reports=reports, seconds=1.5)
+            assert engine.complete(session, shard, claim.token, units=steps, metrics={})
 
     def spend(self, run_id: str, *, judge_usd: float) -> None:
         """As if the run's first stage had paid its judge that much."""

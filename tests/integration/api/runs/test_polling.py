@@ -1,0 +1,196 @@
+"""Polling is cheap: one indexed statement, 304 while nothing has changed, a long poll that the change wakes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import event, text
+
+from app.repositories import runs
+from app.services import engine
+from tests.integration.api.runs.service import Client, Service
+from tests.stack import wait_for
+
+
+class TestConditionalGet:
+    def test_unchanged_is_304_without_a_body(self, client: Client) -> None:
+        path = f"/v1/runs/{client.run()['id']}"
+        etag = client.http.get(path).headers["ETag"]
+        again = client.http.get(path, headers={"If-None-Match": etag})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag)
+
+    def test_changed_is_200_with_another_tag(self, client: Client) -> None:
+        run = client.run()
+        path = f"/v1/runs/{run['id']}"
+        etag = client.http.get(path).headers["ETag"]
+        client.post(f"{path}:pause", expect=200)
+        again = client.http.get(path, headers={"If-None-Match": etag})
+        assert again.status_code == 200
+        assert again.headers["ETag"] != etag
+
+    def test_retry_after_until_the_end(self, client: Client) -> None:
+        path = f"/v1/runs/{client.run()['id']}"
+        assert client.http.get(path).headers["Retry-After"] == "2"
+        client.post(f"{path}:cancel", expect=200)
+        assert "Retry-After" not in client.http.get(path).headers
+
+    def test_a_run_costs_one_statement_and_a_304_one_row(self, client: Client, service: Service) -> None:
+        run = client.run()
+        statements: list[str] = []
+
+        def note(*args: Any) -> None:
+            statements.append(args[2])
+
+        with service.sessions() as session:
+            event.listen(session.connection(), "before_cursor_execute", note)
+            assert runs.find(session, client.project_id, run["id"]) is not None
+            assert runs.mark(session, client.project_id, run["id"]) is not None
+        assert [statement.split(maxsplit=1)[0] for statement in statements] == ["SELECT", "SELECT"]
+
+    def test_the_statement_goes_by_indexes(self, client: Client, service: Service) -> None:
+        """With thousands of runs and twenty thousand shards about, no plan node reads a whole table."""
+        run = client.run()
+        with service.sessions.begin() as session:
+            _crowd(session, run["id"], client.project_id)
+            query = runs.snapshot(client.project_id, run["id"])
+            compiled = str(query.compile(dialect=service.database.dialect, compile_kwargs={"literal_binds": True}))
+            plan = session.scalar(text("EXPLAIN (FORMAT JSON) " + compiled.replace(":", r"\:")))
+        nodes = list(_nodes(plan[0]["Plan"]))
+        big = {"runs", "stages", "shards", "prompt_sets"}
+        assert {node["Relation Name"] for node in nodes if "Relation Name" in node} >= {"runs", "stages", "shards"}
+        assert [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] in big] == []
+
+
+class TestLongPoll:
+    def test_is_woken_by_the_change(self, client: Client) -> None:
+        run = client.run()
+        with _Poll(client, run["id"], wait=20) as poll:
+            changed_at = time.monotonic()
+            client.post(f"/v1/runs/{run['id']}:pause", expect=200)
+        assert poll.answer.json()["status"] == "paused"
+        assert poll.ended_at - changed_at < 2
+
+    def test_answers_304_when_the_time_is_up(self, client: Client) -> None:
+        path = f"/v1/runs/{client.run()['id']}"
+        etag = client.http.get(path).headers["ETag"]
+        started = time.monotonic()
+        answer = client.http.get(path, params={"wait": 1}, headers={"If-None-Match": etag})
+        assert answer.status_code == 304
+        assert 0.9 < time.monotonic() - started < 5
+
+    def test_a_stale_tag_is_answered_at_once(self, client: Client) -> None:
+        path = f"/v1/runs/{client.run()['id']}"
+        started = time.monotonic()
+        assert client.http.get(path, params={"wait": 20}, headers={"If-None-Match": 'W/"0"'}).status_code == 200
+        assert time.monotonic() - started < 5
+
+    def test_a_finished_run_is_answered_at_once(self, client: Client) -> None:
+        path = f"/v1/runs/{client.run()['id']}"
+        client.post(f"{path}:cancel", expect=200)
+        started = time.monotonic()
+        assert client.get(path, wait=20)["status"] == "cancelled"
+        assert time.monotonic() - started < 5
+
+    def test_one_listener_for_all_and_no_connection_for_those_who_wait(self, client: Client, service: Service) -> None:
+        """Twenty wait; the pool has ten connections, and every one of them is free for others."""
+        ids = [client.run()["id"] for _ in range(2)]
+        polls = [_Poll(client, ids[number % 2], wait=30) for number in range(20)]
+        for poll in polls:
+            poll.start()
+        assert _listeners(service) == 1
+        for run_id in ids:
+            client.post(f"/v1/runs/{run_id}:pause", expect=200)
+        for poll in polls:
+            poll.join(10)
+            assert poll.answer.json()["status"] == "paused"
+
+    def test_a_lost_listener_comes_back(self, client: Client, service: Service) -> None:
+        run = client.run()
+        with _Poll(client, run["id"], wait=20) as poll:
+            with psycopg.connect(_dsn(service), autocommit=True) as connection:
+                killed = connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+                    ("rlaif-notifications",),
+                ).fetchall()
+            assert killed
+            with service.sessions.begin() as session:
+                engine.touch(session, run["id"])
+        assert poll.answer.json()["version"] == run["version"] + 1
+
+    @pytest.mark.parametrize("wait", ["-1", "61", "soon"])
+    def test_refuses_other_waits(self, client: Client, wait: str) -> None:
+        assert client.get(f"/v1/runs/{client.run()['id']}", expect=422, wait=wait)["field"] == "wait"
+
+
+class _Poll(threading.Thread):
+    """A long poll on the run as it is now, in a thread; inside `with` it is known to wait."""
+
+    def __init__(self, client: Client, run_id: str, *, wait: int) -> None:
+        super().__init__(daemon=True)
+        self._client, self._path, self._wait = client, f"/v1/runs/{run_id}", wait
+        self._etag = client.http.get(self._path).headers["ETag"]
+        self.answer: httpx.Response
+        self.ended_at = 0.0
+
+    def run(self) -> None:
+        headers = {"Authorization": f"Bearer {self._client.key}", "If-None-Match": self._etag}
+        url = self._client.service.url + self._path
+        self.answer = httpx.get(url, params={"wait": self._wait}, headers=headers, timeout=60)
+        self.ended_at = time.monotonic()
+
+    def __enter__(self) -> _Poll:
+        self.start()
+        wait_for(lambda: _listeners(self._client.service) == 1, what="the listener")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(30)
+        assert not self.is_alive()
+
+
+def _listeners(service: Service) -> int:
+    with service.sessions() as session:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rlaif-notifications'"
+        return int(session.scalar(text(query)) or 0)
+
+
+def _dsn(service: Service) -> str:
+    return service.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _nodes(plan: dict[str, Any]) -> Any:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _crowd(session: Any, run_id: str, project_id: str) -> None:
+    """Rows enough that a scan of the whole table would cost."""
+    copies = """
+        INSERT INTO runs (id, project_id, name, status, recipe, prompt_set_id, base_model_id, version)
+        SELECT 'run_' || n, project_id, name, status, recipe, prompt_set_id, base_model_id, 1
+        FROM runs, generate_series(1, 3000) AS n WHERE id = :run
+    """
+    stages = """
+        INSERT INTO stages (id, project_id, run_id, round, position, kind, status, phase, total_shards, done_shards,
+            total_units, done_units, metrics, judge_usd, judge_calls, prompt_tokens, completion_tokens, compute_seconds)
+        SELECT 'stage_' || n || s.id, s.project_id, 'run_' || n, s.round, s.position, s.kind, s.status, 0, 0, 0, 0, 0,
+            '{}', 0, 0, 0, 0, 0
+        FROM stages AS s, generate_series(1, 3000) AS n WHERE s.run_id = :run
+    """
+    shards = """
+        INSERT INTO shards (id, project_id, run_id, stage_id, phase, position, queue, payload, status, attempt,
+            max_attempts, lease_token, total_units, done_units, progress)
+        SELECT 'shard_' || n, project_id, run_id, id, 9, n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}'
+        FROM stages, generate_series(1, 20000) AS n WHERE run_id = :run AND position = 1
+    """
+    for statement in (copies, stages, shards):
+        session.execute(text(statement), {"run": run_id})
+    session.execute(text("ANALYZE runs"))
+    session.execute(text("ANALYZE stages"))
+    session.execute(text("ANALYZE shards"))
