@@ -106,8 +106,9 @@ async def once_per_key(
         ),
     ] = None,
 ) -> OncePerKey:
-    """A body's digest was taken by bodies.py when it was read."""
-    digest = hashlib.sha256(f"{request.url.query}\n{request.state.body_digest}".encode()).hexdigest()
+    """A body's digest was taken when it was read; a body that another dependency refused was not, and is not used."""
+    body_digest = getattr(request.state, "body_digest", None)
+    digest = hashlib.sha256(f"{request.url.query}\n{body_digest}".encode()).hexdigest()
     operation = f"{request.method} {request.url.path}"
     return OncePerKey(session, caller.project_id, idempotency_key, operation, digest)
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.rlaif.checks import InvalidRubric, validate_rubric
 from app.rlaif.messages import Content, Message, Role
-from app.rlaif.rubric import Criterion
+from app.rlaif.rubric import Criterion, Rubric
 
 Candidate = Annotated[Content, StringConstraints(min_length=1)]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -92,6 +93,15 @@ class Prompt(BaseModel):
             raise ValueError("two preferences are about the same two candidates: give one, with its probability")
         return self
 
+    @model_validator(mode="after")
+    def _criteria_can_run(self) -> Self:
+        if self.criteria:
+            try:
+                validate_rubric(Rubric(criteria=self.criteria))
+            except InvalidRubric as error:
+                raise ValueError(str(error)) from error
+        return self
+
     def with_split(self, held_out: float) -> Self:
         """This prompt with a split; equal messages get the same one, so none is on both sides."""
         if self.split is not None:
@@ -134,10 +144,10 @@ def _shared_start(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(chosen), len(rejected)))
 
 
-def _response(value: Any, field: str) -> Any:
+def _response(value: Any, field: str) -> str:
     """A text, or the text of the single assistant message that TRL's conversational rows hold."""
-    if isinstance(value, list):
-        if len(value) != 1 or not isinstance(value[0], dict) or value[0].get("role") != "assistant":
-            raise ValueError(f"{field} must be a text or one assistant message")
-        return value[0].get("content")
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0].get("content") if value[0].get("role") == "assistant" else None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{field} must be a text or one assistant message, and not empty")
     return value

@@ -23,9 +23,7 @@ from app.repositories import prompt_sets
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice, walk
 from app.repositories.prompt_sets import Clash, IncomingPrompt
-from app.rlaif import checks
 from app.rlaif.prompt import Prompt
-from app.rlaif.rubric import Rubric
 
 MOST_ERRORS = 100
 
@@ -187,14 +185,9 @@ def _prompt_of(line: Line | BadLine) -> Line | BadLine:
     if isinstance(line, BadLine):
         return line
     try:
-        prompt = Prompt.model_validate(line.value)
-        if prompt.criteria:
-            checks.validate_rubric(Rubric(criteria=prompt.criteria))
+        return Line(line.number, Prompt.model_validate(line.value))
     except ValidationError as error:
         return BadLine(line.number, *_first(error, line.value))
-    except checks.InvalidRubric as error:
-        return BadLine(line.number, str(error), "criteria")
-    return Line(line.number, prompt)
 
 
 def _first(error: ValidationError, value: Any) -> tuple[str, str | None]:
