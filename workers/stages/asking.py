@@ -109,7 +109,6 @@ class _Questions:
                 yield self._question(item, rubric, order, repeat)
 
     def _question(self, item: Compared, rubric: Rubric, order: Order, repeat: int) -> Question:
-        seed = self._context.work.recipe.seed
         return Question(
             comparison_id=item.row.id,
             order=order,
@@ -118,10 +117,16 @@ class _Questions:
             first=_turns(item.first.text),
             second=_turns(item.second.text),
             rubric=rubric,
-            nonce=f"{derive_seed(seed, 'nonce', item.row.id):016x}",
+            nonce=self._nonce(item),
             reference=item.prompt.reference,
             principle=item.row.principle,
         )
+
+    def _nonce(self, item: Compared) -> str:
+        """By the unit and not by its row's id, so that the same run asks the same question to the letter."""
+        work = self._context.work
+        names = (f"{row.source}:{row.position}" for row in (item.first, item.second))
+        return f"{derive_seed(work.recipe.seed, work.round, 'nonce', item.prompt.external_id, *names):016x}"
 
 
 def _turns(text: str) -> tuple[Message, ...]:

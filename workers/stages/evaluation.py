@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.db.ids import Kind, new_id
-from app.db.models import CompletionSource, Evaluation, Judge, Model, PromptSet, Purpose, RubricRevision, Run, Stage
+from app.db.models import CompletionSource, Evaluation, Judge, Purpose, RubricRevision, Run, Stage
 from app.repositories.checkpoints import CheckpointRow
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
@@ -22,7 +22,7 @@ from app.rlaif.preferences import lean
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import length_difference, win_rate
-from app.services.run_rules import Plan, is_circular
+from app.services.run_rules import is_circular
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
@@ -134,15 +134,9 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
         return False
     with context.read() as session:
         run = session.get_one(Run, context.work.run_id)
-        plan = Plan(
-            recipe=context.work.recipe,
-            rubric=session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None,
-            prompt_set=session.get_one(PromptSet, run.prompt_set_id),
-            base_model=session.get_one(Model, run.base_model_id),
-            judge=session.get_one(Judge, inputs.judge_behind),
-            evaluation_judge=session.get_one(Judge, inputs.evaluation_judge().id),
-        )
-        return is_circular(plan)
+        rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
+        judge = session.get_one(Judge, inputs.judge_behind)
+        return is_circular(judge, session.get_one(Judge, inputs.evaluation_judge().id), rubric)
 
 
 def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:

@@ -38,16 +38,20 @@ class Pairing:
 
     def oriented(self, one: CompletionRow, other: CompletionRow) -> Pair:
         """The pair in an order that a coin decides, so that neither place says anything of who wrote a completion."""
-        names = sorted(f"{row.source}:{row.position}" for row in (one, other))
-        heads = derive_seed(self.seed, *self.coordinates, "first", *names) % 2 == 0
-        return Pair(one, other) if heads else Pair(other, one)
+        low, high = sorted((one, other), key=lambda row: (row.source, row.position))
+        heads = derive_seed(self.seed, *self.coordinates, "first", _name(low), _name(high)) % 2 == 0
+        return Pair(low, high) if heads else Pair(high, low)
 
     def principle(self, principles: Sequence[str], pair: Pair) -> str | None:
         """One of the rubric's principles for this comparison (Constitutional AI, arXiv 2212.08073)."""
         if not principles:
             return None
-        names = (f"{row.source}:{row.position}" for row in (pair.first, pair.second))
+        names = (_name(pair.first), _name(pair.second))
         return principles[derive_seed(self.seed, *self.coordinates, "principle", *names) % len(principles)]
+
+
+def _name(row: CompletionRow) -> str:
+    return f"{row.source}:{row.position}"
 
 
 def _distinct(

@@ -26,7 +26,6 @@ from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked
 from workers.stages.judge import PURPOSES
 from workers.stages.pairing import Pair
 from workers.stages.tokens import Tokenizer
-from workers.stages.weights import model_directory
 
 IMPORTED = "import"
 """The judge's name in a belief that the client brought."""
@@ -35,7 +34,7 @@ IMPORTED = "import"
 def run(context: StageContext) -> StageOutcome:
     """Raises GiveBack, StageRefused."""
     inputs = StageInputs.load(context)
-    tokenizer = Tokenizer.load(model_directory(context, inputs.run.base_model.storage_key))
+    tokenizer = Tokenizer.load(context, inputs.run.base_model.storage_key)
     done = 0
     for split in Split:
         for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):

@@ -53,7 +53,7 @@ def sample_shard(
 
 def import_candidates(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """Each prompt's own candidates as completions, measured with the base model's tokenizer."""
-    tokenizer = Tokenizer.load(model_directory(context, inputs.run.base_model.storage_key))
+    tokenizer = Tokenizer.load(context, inputs.run.base_model.storage_key)
     units = 0
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         stop_if_asked(context)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from tokenizers import Tokenizer as FastTokenizer
 
-from workers.stages.contract import StageRefused
+from workers.stages.contract import StageContext
+from workers.stages.weights import verified_file
 
 
 class Tokenizer:
@@ -19,12 +19,9 @@ class Tokenizer:
         self._fast = fast
 
     @classmethod
-    def load(cls, model_dir: Path) -> Self:
-        """Raises StageRefused for a model without tokenizer.json."""
-        file = model_dir / "tokenizer.json"
-        if not file.is_file():
-            raise StageRefused("no_tokenizer", "the base model has no tokenizer.json: save it with a fast tokenizer")
-        return cls(FastTokenizer.from_file(str(file)))
+    def load(cls, context: StageContext, storage_key: str) -> Self:
+        """Raises StageRefused for a model without tokenizer.json, or with a damaged one."""
+        return cls(FastTokenizer.from_file(str(verified_file(context, storage_key, "tokenizer.json"))))
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids

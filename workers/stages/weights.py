@@ -1,7 +1,10 @@
-"""Model directories: read from the artifact store with their digests verified, published with a row."""
+"""Model files, read from the artifact store with their digests verified."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
@@ -11,9 +14,26 @@ from workers.stages.contract import StageContext, StageRefused
 def model_directory(context: StageContext, storage_key: str) -> Path:
     """Where a published model lies, every byte of it verified. Raises StageRefused when it is missing or damaged."""
     store = ArtifactStore(context.settings.artifacts_dir)
-    try:
+    with _damage_refused():
         store.verify(storage_key)
+    return store.path(storage_key)
+
+
+def verified_file(context: StageContext, storage_key: str, name: str) -> Path:
+    """One small file of a published model: what needs no weights does not read them. Raises StageRefused."""
+    store = ArtifactStore(context.settings.artifacts_dir)
+    with _damage_refused():
+        expected = {entry.name: entry.sha256 for entry in store.manifest(storage_key).files}
+        with store.open(storage_key, name) as file:
+            if hashlib.sha256(file.read()).hexdigest() != expected[name]:
+                raise ArtifactDamaged(f"{storage_key}/{name} differs from its digest {expected[name][:12]}")
+    return store.path(storage_key) / name
+
+
+@contextmanager
+def _damage_refused() -> Iterator[None]:
+    try:
+        yield
     except (ArtifactMissing, ArtifactDamaged) as error:
         remedy = "restore it from a copy, or register the model again and start another run with it"
         raise StageRefused("artifact_damaged", f"{error}; {remedy}") from error
-    return store.path(storage_key)

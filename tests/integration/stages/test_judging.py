@@ -234,6 +234,12 @@ class TestInterruption:
         assert world.drive_killed(disturbed) > PROMPTS * PAIRS * 2 / 5 / 2
         assert world.preferences(disturbed) == world.preferences(undisturbed)
         assert len(world.preferences(undisturbed)) == PROMPTS * PAIRS
+        assert self._questions(world, disturbed) == self._questions(world, undisturbed)
+
+    @staticmethod
+    def _questions(world: World, run_id: str) -> list[str]:
+        """What was asked, to the letter."""
+        return sorted(str(verdict.prompt_hash) for verdict in world.rows(Verdict, run_id))
 
     def test_done_twice_a_shard_adds_nothing(self, world: World, endpoint: RunningJudge, run_id: str) -> None:
         tables: tuple[type[Any], ...] = (Completion, Comparison, Verdict)

@@ -120,6 +120,15 @@ class TestRefusal:
         assert raised.value.code == "artifact_damaged"
         assert isinstance(raised.value.__cause__, ArtifactDamaged)
 
+    def test_a_damaged_tokenizer_is_refused_where_only_it_is_read(self, world: World, believed: Run) -> None:
+        tokenizer = world.store.path(world.get(Model, world.model).storage_key) / "tokenizer.json"
+        sound = tokenizer.read_bytes()
+        tokenizer.write_bytes(sound.replace(b"kite", b"kita", 1))
+        run = world.drive(world.add_run(RECIPE | {"stop_after": "prefer"}, believed.prompt_set_id))
+        tokenizer.write_bytes(sound)
+        assert run.error is not None
+        assert (run.error["code"], run.error["stage"]) == ("artifact_damaged", "sample")
+
     @pytest.mark.parametrize(
         ("raised", "expected", "code"),
         [
