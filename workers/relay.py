@@ -23,6 +23,9 @@ from workers.rescuer import Rescuer
 
 log = logging.getLogger(__name__)
 
+BROKER_AWAY = (BrokerAway, OSError)
+"""What sending raises when the broker does not answer."""
+
 BATCH = 500
 POLL_S = 0.5
 AWAY_S = 1.0
@@ -58,7 +61,7 @@ class Relay:
                 while self.send_batch() and not stop.is_set():
                     pass
                 wake()
-            except (*AWAY, BrokerAway, OSError, psycopg.OperationalError) as error:
+            except (*AWAY, *BROKER_AWAY, psycopg.OperationalError) as error:
                 log.warning("relay waits: %s", error)
                 stop.wait(AWAY_S)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -63,13 +64,21 @@ class Arena:
         if others := [name for name in self.stack.processes if name not in USUAL]:
             self.stack.stop(*others)
         self.stack.start(*(name for name in USUAL if not self.is_running(name)))
-        with self.engine.begin() as connection:
-            connection.execute(text("TRUNCATE projects, outbox, effects CASCADE"))
+        wait_for(self._empty, what="emptied tables")
         with self.redis() as broker:
             broker.flushall()
         for name in ("journal", "gate"):
             (self.stack.home.artifacts / name).unlink(missing_ok=True)
         self.stack.home.artifacts.mkdir(exist_ok=True)
+
+    def _empty(self) -> bool:
+        """False when it met a transaction of the running parts head-on; the next try does it."""
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(text("TRUNCATE projects, outbox, effects CASCADE"))
+        except OperationalError:
+            return False
+        return True
 
     def is_running(self, name: str) -> bool:
         return name in self.stack.processes and self.stack.processes[name].returncode is None
@@ -139,6 +148,14 @@ class Arena:
         """The latest note of a kind, once there are so many."""
         wait_for(lambda: len(self.journal(what)) >= count, what=f"{count} notes {what!r}", timeout_s=timeout_s)
         return self.journal(what)[-1]
+
+    def queue_length(self) -> int:
+        with self.redis() as broker:
+            return int(broker.llen("io"))
+
+    def outbox_length(self) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.scalar(text("SELECT count(*) FROM outbox")) or 0)
 
     def open_gate(self) -> None:
         (self.stack.home.artifacts / "gate").touch()

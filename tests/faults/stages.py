@@ -71,7 +71,7 @@ def trouble(context: StageContext) -> None:
     """What the recipe's seed asks for."""
     kind, shard = Work(context.work.recipe.seed), context.work
     if kind in SECONDS:
-        wait(context, SECONDS[kind], deaf=kind is Work.SLOW)
+        wait(context, SECONDS[kind])
     elif kind is Work.DEAF:
         subprocess.Popen(["sleep", "600"])
         wait(context, 600, deaf=True)
@@ -89,7 +89,7 @@ def trouble(context: StageContext) -> None:
 SECONDS = {Work.SLOW: 0.5, Work.LONG: 600.0, Work.LASTING: 6.0}
 
 
-def wait(context: StageContext, seconds: float, *, deaf: bool) -> None:
+def wait(context: StageContext, seconds: float, *, deaf: bool = False) -> None:
     """Long work that reports, and can be asked to stop unless it is deaf."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
