@@ -62,11 +62,9 @@ def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_c
         _require_independence(plan)
 
 
-def is_circular(plan: Plan) -> bool:
-    """Whether one instrument both labels and measures, under whatever ids."""
-    if not (plan.judges and plan.evaluates and plan.judge and plan.evaluation_judge):
-        return False
-    return _instrument(plan.judge, plan.rubric) == _instrument(plan.evaluation_judge, plan.rubric)
+def is_circular(judge: Judge, evaluation_judge: Judge, rubric: RubricRevision | None) -> bool:
+    """Whether one instrument would both label and measure, under whatever ids and however it is operated."""
+    return _instrument(judge, rubric) == _instrument(evaluation_judge, rubric)
 
 
 def _require_judges(plan: Plan) -> None:
@@ -152,13 +150,14 @@ def _context_window(store: ArtifactStore, model: Model) -> int | None:
 
 
 def _require_independence(plan: Plan) -> None:
-    if is_circular(plan) and plan.judge and plan.evaluation_judge:
-        raise CircularEvaluation(
-            f"judge {plan.judge.name!r} labels the training data, and evaluation judge {plan.evaluation_judge.name!r} "
-            "is the same instrument, which would reward its own taste: name another one, or set "
-            "allow_circular_evaluation",
-            field="evaluation_judge",
-        )
+    judge, measuring = plan.judge, plan.evaluation_judge
+    if not (plan.judges and plan.evaluates and judge and measuring and is_circular(judge, measuring, plan.rubric)):
+        return
+    raise CircularEvaluation(
+        f"judge {judge.name!r} labels the training data, and evaluation judge {measuring.name!r} is the same "
+        "instrument, which would reward its own taste: name another one, or set allow_circular_evaluation",
+        field="evaluation_judge",
+    )
 
 
 def _instrument(judge: Judge, rubric: RubricRevision | None) -> tuple[object, ...]:

@@ -1,29 +1,20 @@
-"""The API as a real server on a real database, its clients, and runs that the engine drives without doing the work."""
+"""Clients of the live API, and runs that the engine drives without doing their work."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 import httpx
-import uvicorn
 from sqlalchemy import Engine, select, update
 
-from app.config import Settings
-from app.db.ids import Kind, new_id
-from app.db.models import Project, Scope, Shard, ShardStatus, Stage
-from app.db.session import SessionFactory, WriteSession, make_engine, make_session_factory
-from app.main import create_app
+from app.db.models import Scope, Shard, ShardStatus, Stage
+from app.db.session import SessionFactory
 from app.services import engine, keys
 from app.services.engine import Cause, Report
 from app.storage import ArtifactStore
-
-EXAMPLES = Path(__file__).parents[4] / "examples"
+from tests.live_api import LiveApi
 
 RUBRIC = {
     "name": "brief",
@@ -55,37 +46,36 @@ EVALUATION_JUDGE = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Service:
     """A running API. Each client is a project of its own."""
 
-    url: str
-    settings: Settings
-    database: Engine
-    clients: list[Client] = field(default_factory=list)
+    api: LiveApi
+
+    @property
+    def url(self) -> str:
+        return self.api.url
 
     @property
     def sessions(self) -> SessionFactory:
-        return make_session_factory(self.database)
+        return cast(SessionFactory, self.api.app.state.sessions)
+
+    @property
+    def database(self) -> Engine:
+        return cast(Engine, self.api.app.state.engine)
 
     @property
     def store(self) -> ArtifactStore:
-        return ArtifactStore(self.settings.artifacts_dir)
+        return cast(ArtifactStore, self.api.app.state.store)
 
     def client(self, *scopes: Scope) -> Client:
         """A new project and a key for it, an admin's unless scopes are named."""
-        with self.sessions.begin() as session:
-            project = Project(id=new_id(Kind.PROJECT), name=new_id(Kind.PROJECT))
-            session.add(project)
-            session.flush()
-            key = keys.create(WriteSession(session), project.id, name="test", scopes=scopes or [Scope.ADMIN])
-        self.clients.append(Client(self, project.id, key.plaintext))
-        return self.clients[-1]
-
-    def close(self) -> None:
-        for client in self.clients:
-            client.http.close()
-        self.database.dispose()
+        key = self.api.project()
+        with self.sessions() as session:
+            project_id = keys.authenticate(session, f"Bearer {key}").project_id
+        if scopes:
+            key = self.api.key(key, scopes)
+        return Client(self, project_id, key, self.api.client(key))
 
 
 @dataclass
@@ -95,11 +85,7 @@ class Client:
     service: Service
     project_id: str
     key: str
-    http: httpx.Client = field(init=False)
-
-    def __post_init__(self) -> None:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        self.http = httpx.Client(base_url=self.service.url, headers=headers, timeout=30)
+    http: httpx.Client
 
     def get(self, path: str, *, expect: int = 200, headers: Mapping[str, str] | None = None, **params: Any) -> Any:
         """The JSON answer; any other status fails the test with the problem's text."""
@@ -185,26 +171,3 @@ class Client:
         with self.service.sessions() as session:
             query = select(Shard.id).where(Shard.run_id == run_id, Shard.status == ShardStatus.QUEUED)
             return session.scalars(query.order_by(Shard.id).limit(1)).first()
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[Service]:
-    """The API on a free port of the loopback, in a thread of this process."""
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=0, log_level="warning", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, name="api", daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive(), "the API did not start"
-        assert time.monotonic() < deadline, "the API did not start within 30 s"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    service = Service(f"http://127.0.0.1:{port}", settings, make_engine(settings, pool_size=5))
-    try:
-        yield service
-    finally:
-        service.close()
-        server.should_exit = True
-        thread.join(30)

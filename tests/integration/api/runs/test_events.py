@@ -73,7 +73,7 @@ class TestStream:
                 seen += [event for _, event in zip(range(3), events, strict=False)]
         crowd.join()
         assert seen == client.rows(f"/v1/runs/{run['id']}/events", limit=200)
-        assert len(seen) > 60
+        assert len(seen) > 30
 
     def test_concurrent_writers_are_seen_in_order(self, client: Client) -> None:
         """Ids are drawn before commits: a reader behind the last id must not step over one that commits later."""
