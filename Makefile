@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup lock demo test lint drift clean
+.PHONY: help setup lock demo test soak lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -22,6 +22,9 @@ demo: setup ## the main job through the real API, start to report, in about four
 
 test: setup ## every test
 	$(BIN)/pytest
+
+soak: setup ## the full-size fault runs: 10,000 shards, 200 kills
+	$(BIN)/pytest -m soak --timeout=14400
 
 lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -94,10 +94,13 @@ class Lease(threading.Thread):
         with self._lock:
             self._reports.append(report)
 
-    def flush(self, session: Session) -> None:
-        """Record what has not been recorded, in the transaction that ends the shard."""
-        reports, seconds = self._take()
-        engine.record(session, self._shard_id, self._token, reports=reports, seconds=seconds)
+    def take(self) -> tuple[list[Report], float]:
+        """What has not been recorded yet: the reports, and the seconds that they took."""
+        with self._lock:
+            reports, self._reports = self._reports, []
+            now = time.monotonic()
+            seconds, self._recorded_at = now - self._recorded_at, now
+            return reports, seconds
 
     def _renew(self) -> None:
         asked_at = time.monotonic()
@@ -111,20 +114,13 @@ class Lease(threading.Thread):
             self.wish = engine.wish(session, self._shard_id, self._token)
 
     def _record(self) -> None:
-        reports, seconds = self._take()
+        reports, seconds = self.take()
         try:
             with self._sessions.begin() as session:
                 engine.record(session, self._shard_id, self._token, reports=reports, seconds=seconds)
         except AWAY:
             self._put_back(reports, seconds)
             raise
-
-    def _take(self) -> tuple[list[Report], float]:
-        with self._lock:
-            reports, self._reports = self._reports, []
-            now = time.monotonic()
-            seconds, self._recorded_at = now - self._recorded_at, now
-            return reports, seconds
 
     def _put_back(self, reports: list[Report], seconds: float) -> None:
         with self._lock:

@@ -119,19 +119,21 @@ class Supervision:
 
     def _write_down(self, ended: Ended) -> None:
         """Commit the end. The token decides whether it still counts, however long the database was away."""
+        shard_id, token = self._work.shard_id, self._work.token
         waited_from = time.monotonic()
+        reports, seconds = self._lease.take()
 
         def may_wait() -> bool:
             return not self._worker.stopping or time.monotonic() < waited_from + STOPPING_PATIENCE_S
 
         def end(session: Session) -> bool:
-            self._lease.flush(session)
+            engine.record(session, shard_id, token, reports=reports, seconds=seconds)
             return self._end(session, ended)
 
         counted = persist(self._worker.sessions, end, may_wait=may_wait)
         if counted and ended.how is How.SUCCEEDED:
-            scratch.forget(self._worker.settings.artifacts_dir, self._work.shard_id)
-        log.info("shard %s: %s %s", self._work.shard_id, ended.how, "" if counted else "(too late: lease lost)")
+            scratch.forget(self._worker.settings.artifacts_dir, shard_id)
+        log.info("shard %s: %s %s", shard_id, ended.how, "" if counted else "(too late: lease lost)")
 
     def _end(self, session: Session, ended: Ended) -> bool:
         shard_id, token = self._work.shard_id, self._work.token

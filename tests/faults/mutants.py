@@ -1,4 +1,4 @@
-"""The relay process with a safeguard taken out, to see that the checker notices. `python -m tests.faults.mutants NAME`."""
+"""The relay process with a safeguard taken out, so that the checker has something to find."""
 
 from __future__ import annotations
 

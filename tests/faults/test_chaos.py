@@ -1,4 +1,4 @@
-"""Workers killed at random (F1), the control that does the same to plain Celery, and the mutants that must be caught."""
+"""Workers killed at random (F1), the control that does the same to plain Celery, and mutants that must be caught."""
 
 from __future__ import annotations
 
