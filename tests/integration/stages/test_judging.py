@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.db.models import Comparison, Completion, Run, RunStatus, Stage, Verdict
+from app.db.models import Comparison, Completion, Preference, Run, RunStatus, Stage, Verdict
 from app.db.session import WriteSession
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.evidence import JudgeMetrics, PreferenceMetrics
@@ -141,6 +141,8 @@ class TestMissingVerdicts:
         dropped = [row for (_, *places), row in believed.items() if 2 in places]
         assert [(row[1], row[3]) for row in dropped] == [(None, "no_valid_verdict")] * PROMPTS * 2
         assert sum(row[3] is None for row in believed.values()) == PROMPTS
+        counted = [row.provenance["answers"]["invalid"] for row in world.rows(Preference, run_id)]
+        assert sorted(counted) == [0] * PROMPTS + [2] * PROMPTS * 2
 
     def test_too_many_fail_the_run_and_say_why(self, world: World, endpoint: RunningJudge) -> None:
         run = world.drive(_run(world, endpoint, TEXTS[0], TEXTS[1], "[[fault:garbage]]"))
