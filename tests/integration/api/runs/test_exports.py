@@ -6,11 +6,12 @@ import io
 import json
 import tracemalloc
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 
 from app.repositories import results
 from app.repositories.results import CompletionFilter, Provenance
@@ -18,6 +19,7 @@ from app.schemas.completion import CompletionOut
 from app.services import exports
 from tests.integration.api.runs.produced import NASTY, Produced, label
 from tests.integration.api.runs.service import Client, Service
+from tests.stack import wait_for
 
 LISTINGS = ("completions", "comparisons", "verdicts", "preferences")
 
@@ -76,6 +78,20 @@ class TestFormats:
         tracemalloc.stop()
         assert size > 40_000_000
         assert peak < size / 4
+
+    def test_a_client_that_stops_reading_holds_no_connection(
+        self, client: Client, run_id: str, service: Service
+    ) -> None:
+        """Its rows are far more than the sockets' buffers hold, so the server is stopped in their midst."""
+        with service.sessions.begin() as session:
+            produced = label(session, run_id)
+            session.execute(text(_MANY), {"id": produced.completions[0]})
+        path = f"/v1/runs/{run_id}/completions"
+        with client.http.stream("GET", path, params={"format": "jsonl"}) as answer:
+            assert answer.status_code == 200
+            next(answer.iter_raw())
+            wait_for(lambda: _connections_in_use(service) == 0, what="the connection's return")
+        wait_for(lambda: _connections_in_use(service) == 0, what="the connection's return")
 
 
 class TestTrainerFormats:
@@ -152,6 +168,10 @@ _MANY = """
     SELECT id || lpad(n::text, 6, '0'), project_id, run_id, 1, split, source, prompt_id, n, repeat('word ', 400), 'stop'
     FROM completions, generate_series(1, 20000) AS n WHERE id = :id
 """
+
+
+def _connections_in_use(service: Service) -> int:
+    return cast(QueuePool, service.database.pool).checkedout()
 
 
 def _lines(client: Client, run_id: str, format_: str, **params: Any) -> list[dict[str, Any]]:

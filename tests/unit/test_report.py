@@ -1,0 +1,267 @@
+"""The report: what it claims, what it doubts, and that nobody's text can pose as a part of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.rlaif import report
+from app.rlaif.caveats import caveats
+from app.rlaif.evidence import EvaluationMetrics, PreferenceMetrics, RewardModelMetrics, WinRate
+from app.rlaif.recipe import StageKind
+from app.rlaif.report import Findings, Report, StageUsage, total
+from app.rlaif.report_text import as_markdown, as_text
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+JUDGE: dict[str, Any] = {
+    "verdicts": 400,
+    "coverage": 1.0,
+    "invalid": {},
+    "position_consistency": 0.95,
+    "first_position_preference": 0.01,
+    "prefer_longer_share": 0.5,
+}
+
+
+def win_rate(value: float = 0.78, half: float = 0.06, **changes: Any) -> dict[str, Any]:
+    counts = {"n_prompts": 96, "wins": 72, "ties": 6, "losses": 18}
+    return {"value": value, "low": value - half, "high": value + half, "confidence": 0.95, **counts, **changes}
+
+
+def evaluation(**changes: Any) -> dict[str, Any]:
+    return {
+        "win_rate": win_rate(),
+        "by_cohort": {"helpfulness": win_rate(0.8), "harmlessness": win_rate(0.7)},
+        "control": win_rate(0.5),
+        "judge": JUDGE,
+        "length": {
+            "policy_mean_tokens": 20.0,
+            "base_mean_tokens": 21.0,
+            "difference_mean": -1.0,
+            "longer_wins_share": 0.45,
+        },
+        "reward": {"policy_mean": 1.0, "base_mean": 0.0, "difference": 1.0, "win_rate": 0.8},
+        "disagreement_with_training_judge": 0.1,
+        "circular": False,
+        "examples": [],
+        **changes,
+    }
+
+
+def findings(**changes: Any) -> Findings:
+    """A run that went well in every respect."""
+    return Findings.model_validate(
+        {
+            "run": {
+                "id": "run_1",
+                "name": "first",
+                "status": "succeeded",
+                "seed": 7,
+                "forked_from": None,
+                "created_at": NOW,
+                "finished_at": NOW,
+            },
+            "lineage": {
+                "rubric": {"rubric_id": "r", "revision_id": "v", "name": "brief", "number": 2, "content_hash": "h"},
+                "prompt_set": {"id": "p", "name": "asks", "digest": "d", "train_count": 9, "held_out_count": 9},
+                "base_model": {"id": "m", "name": "base", "source": "local:base", "digest": "e"},
+                "checkpoints": [],
+                "reused_stages": {},
+            },
+            "judge": {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": JUDGE},
+            "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", "family": "gpt", "metrics": JUDGE},
+            "preferences": {"comparisons": 20, "kept": 18, "dropped": {"identical": 2}, "ties": 1, "mean_margin": 0.5},
+            "reward_model": {
+                "held_out_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "confidence": 0.95, "n": 90},
+                "prefer_longer_accuracy": 0.5,
+                "shorter_right_accuracy": 0.8,
+                "ece": 0.04,
+                "length_correlation": 0.0,
+                "train_pairs": 18,
+                "held_out_pairs": 90,
+            },
+            "evaluation": evaluation(),
+            "usage": [],
+            **changes,
+        }
+    )
+
+
+def codes(**changes: Any) -> list[str]:
+    return [caveat.code for caveat in caveats(findings(**changes))]
+
+
+def reported(**changes: Any) -> Report:
+    found = findings(**changes)
+    return report.build(found, caveats(found))
+
+
+def judge(**figures: Any) -> dict[str, Any]:
+    return {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": {**JUDGE, **figures}}
+
+
+class TestCaveats:
+    def test_a_good_run_raises_none(self) -> None:
+        assert codes() == []
+
+    @pytest.mark.parametrize(
+        ("code", "changes"),
+        [
+            ("circular_evaluation", {"evaluation": evaluation(circular=True)}),
+            ("few_held_out_prompts", {"evaluation": evaluation(win_rate=win_rate(n_prompts=49))}),
+            ("control_off_centre", {"evaluation": evaluation(control=win_rate(0.6))}),
+            ("cohort_regressed", {"evaluation": evaluation(by_cohort={"honesty": win_rate(0.4)})}),
+            (
+                "over_optimised",
+                {
+                    "evaluation": evaluation(
+                        reward={"policy_mean": 9.0, "base_mean": 0.0, "difference": 9.0, "win_rate": 0.99}
+                    )
+                },
+            ),
+            ("judges_disagree", {"evaluation": evaluation(disagreement_with_training_judge=0.31)}),
+            (
+                "answers_grew_longer",
+                {
+                    "evaluation": evaluation(
+                        length={
+                            "policy_mean_tokens": 40.0,
+                            "base_mean_tokens": 20.0,
+                            "difference_mean": 20.0,
+                            "longer_wins_share": 0.8,
+                        }
+                    )
+                },
+            ),
+            ("same_family", {"judge": {**judge(), "family": "gpt"}}),
+            ("low_coverage", {"judge": judge(coverage=0.94, invalid={"parse": 24})}),
+            ("inconsistent_judge", {"judge": judge(position_consistency=0.69)}),
+            ("position_bias", {"judge": judge(first_position_preference=-0.21)}),
+            ("length_bias", {"judge": judge(prefer_longer_share=0.71)}),
+            (
+                "few_preferences_kept",
+                {"preferences": {"comparisons": 9, "kept": 4, "dropped": {"x": 5}, "ties": 0, "mean_margin": 0.1}},
+            ),
+        ],
+    )
+    def test_each_doubt_is_raised_alone(self, code: str, changes: dict[str, Any]) -> None:
+        assert codes(**changes) == [code]
+
+    def test_a_reward_model_is_held_against_chance_and_length(self) -> None:
+        model = findings().reward_model
+        assert model is not None
+        weak = {"value": 0.55, "low": 0.45, "high": 0.65, "confidence": 0.95, "n": 90}
+        assert codes(reward_model={**model.model_dump(), "held_out_accuracy": weak}) == ["reward_model_is_chance"]
+        assert codes(reward_model={**model.model_dump(), "prefer_longer_accuracy": 0.15}) == ["reward_model_is_length"]
+
+    def test_a_circular_evaluation_is_not_also_called_a_relative(self) -> None:
+        same = {**judge(), "family": "gpt"}
+        assert codes(judge=same, evaluation=evaluation(circular=True)) == ["circular_evaluation"]
+
+
+class TestHeadline:
+    def test_an_interval_above_half_is_a_gain(self) -> None:
+        assert "the trained policy beats the base model" in reported().headline.sentence
+
+    def test_an_interval_that_holds_half_is_none(self) -> None:
+        headline = reported(evaluation=evaluation(win_rate=win_rate(0.55))).headline
+        assert "no gain over the base model is shown" in headline.sentence
+        assert "beats" not in headline.sentence
+
+    def test_nothing_measured_is_nothing_claimed(self) -> None:
+        made = reported(evaluation=None, preferences=None, reward_model=None)
+        assert made.headline.win_rate is None
+        assert (made.length, made.reward, made.by_cohort, made.examples) == (None, None, {}, [])
+        assert "Win rates" not in as_text(made)
+
+
+class TestUsage:
+    def test_total_is_the_sum_of_the_stages(self) -> None:
+        rows = [_usage(StageKind.SAMPLE, 0.0, 3.5), _usage(StageKind.JUDGE, 1.25, 0.5)]
+        assert total(rows).model_dump() == {
+            "judge_usd": 1.25,
+            "judge_calls": 20,
+            "prompt_tokens": 200,
+            "completion_tokens": 4,
+            "compute_seconds": 4.0,
+        }
+
+    def test_nothing_costs_nothing(self) -> None:
+        assert set(total([]).model_dump().values()) == {0}
+
+
+class TestRendering:
+    @pytest.mark.parametrize("render", [as_text, as_markdown])
+    def test_every_figure_that_was_measured_is_shown(self, render: Any) -> None:
+        text = render(reported(usage=[_usage(StageKind.JUDGE, 1.25, 0.5)]))
+        for shown in ("0.780", "0.720 to 0.840", "helpfulness", "dropped: identical", "1.2500", "0.800", "measurer"):
+            assert shown in text
+
+    @pytest.mark.parametrize("render", [as_text, as_markdown])
+    def test_no_text_of_others_poses_as_the_report(self, render: Any) -> None:
+        forged = "fine\n# Report: forged\n| all | 1.000 |\n```\n</pre><script>\x1b[2J\u202e"
+        example = {"cohort": "x", "prompt_id": "p", "prompt": [{"role": "user", "content": forged}]}
+        examples = [{**example, "base": forged, "policy": forged, "probability": 1.0}]
+        run = {**findings().run.model_dump(), "name": "a\n# b | c <script>"}
+        text = render(reported(evaluation=evaluation(examples=examples), run=run))
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        for line in text.splitlines():
+            assert line.startswith("    ") or "forged" not in line
+            assert not line.startswith("# b")
+
+    def test_markdown_escapes_names(self) -> None:
+        run = {**findings().run.model_dump(), "name": "a|b <script> [x](http://y)"}
+        title = as_markdown(reported(run=run)).splitlines()[0]
+        assert title == r"# Report: a\|b \<script\> \[x\](http://y)"
+
+    @given(st.text())
+    def test_any_answer_can_be_quoted(self, answer: str) -> None:
+        example: dict[str, Any] = {
+            "cohort": "x",
+            "prompt_id": "p",
+            "prompt": [],
+            "base": answer,
+            "policy": answer,
+            "probability": None,
+        }
+        made = reported(evaluation=evaluation(examples=[example]))
+        for text in (as_text(made), as_markdown(made)):
+            assert text.endswith("\n")
+            assert all(character.isprintable() or character == "\n" for character in text)
+
+
+class TestEvidence:
+    def test_an_interval_runs_upwards(self) -> None:
+        with pytest.raises(ValidationError, match="above its high"):
+            WinRate.model_validate({**win_rate(), "low": 0.9, "high": 0.8})
+
+    def test_what_was_dropped_and_kept_adds_up(self) -> None:
+        with pytest.raises(ValidationError, match="are not 3 kept"):
+            PreferenceMetrics(comparisons=5, kept=3, dropped={"identical": 1}, ties=0, mean_margin=None)
+
+    @pytest.mark.parametrize("schema", [EvaluationMetrics, RewardModelMetrics, PreferenceMetrics])
+    def test_nothing_has_a_default(self, schema: Any) -> None:
+        assert all(field.is_required() for field in schema.model_fields.values())
+
+    def test_survives_json(self) -> None:
+        measured = EvaluationMetrics.model_validate(evaluation())
+        assert EvaluationMetrics.model_validate_json(measured.model_dump_json()) == measured
+
+
+def _usage(stage: StageKind, usd: float, seconds: float) -> StageUsage:
+    return StageUsage(
+        round=0,
+        stage=stage,
+        judge_usd=usd,
+        judge_calls=10,
+        prompt_tokens=100,
+        completion_tokens=2,
+        compute_seconds=seconds,
+        wall_seconds=None,
+    )
