@@ -64,7 +64,7 @@ class PublicWithoutKeys(RuntimeError):
 def create_app(settings: Settings) -> FastAPI:
     """The whole API on one database. Nothing is connected to before the server starts."""
     observability.configure_logging(settings)
-    app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False)
+    app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False, redoc_url=None)
     _connect(app, settings)
     problems.install(app)
     openapi.install(app)

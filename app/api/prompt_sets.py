@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.bodies import StrictRoute
@@ -13,6 +13,7 @@ from app.api.dependencies import (
     NameFilter,
     Reader,
     ReadSession,
+    ReadSessions,
     Writer,
     WriteSession,
     path_id,
@@ -116,20 +117,20 @@ def list_prompts(
     caller: Reader,
     session: ReadSession,
     paging: Paging,
-    request: Request,
+    sessions: ReadSessions,
     format_: Annotated[
-        Literal["page", "jsonl"], Query(alias="format", description="One page, or the whole set as JSON lines")
-    ] = "page",
+        Literal["json", "jsonl"], Query(alias="format", description="`json`: a page; `jsonl`: all prompts, streamed")
+    ] = "json",
 ) -> Page[PromptOut] | StreamingResponse:
     """List a set's prompts in their order, or download them as JSON lines.
 
     A download can be uploaded again: the new set has the same digest.
     """
-    if format_ == "page":
+    if format_ == "json":
         found = prompt_sets.prompts(session, caller.project_id, prompt_set_id, paging.slice)
         return paging.page(found, PromptOut.of)
     prompt_set = prompt_sets.get(session, caller.project_id, prompt_set_id)
-    batches = prompt_sets.every_prompt(request.app.state.read_sessions, prompt_set.id)
+    batches = prompt_sets.every_prompt(sessions, prompt_set.id)
     headers = {"Content-Disposition": 'attachment; filename="prompts.jsonl"'}
     return StreamingResponse(map(_lines, batches), media_type=JSONL, headers=headers)
 

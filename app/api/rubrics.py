@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import NameFilter, Reader, ReadSession, Writer, WriteSession, path_id
@@ -13,11 +13,12 @@ from app.api.pagination import Paging
 from app.db.ids import Kind
 from app.rlaif.rubric import Rubric
 from app.schemas.page import Page
-from app.schemas.rubric import RevisionOut, RubricIn, RubricOut
+from app.schemas.rubric import EXAMPLE_CONTENT, RevisionOut, RubricIn, RubricOut
 from app.services import rubrics
 from app.services.rubrics import LatestRubric
 
 router = APIRouter(prefix="/v1/rubrics", tags=["rubrics"], route_class=StrictRoute)
+RevisionBody = Annotated[Rubric, Body(examples=[EXAMPLE_CONTENT])]
 RubricId = Annotated[
     str,
     path_id(Kind.RUBRIC),
@@ -51,7 +52,9 @@ def get_rubric(rubric_id: RubricId, caller: Reader, session: ReadSession) -> Rub
 
 
 @router.post("/{rubric_id}/revisions", status_code=201, response_model=RevisionOut, operation_id="create_revision")
-def create_revision(rubric_id: RubricId, body: Rubric, caller: Writer, session: WriteSession, once: Once) -> Response:
+def create_revision(
+    rubric_id: RubricId, body: RevisionBody, caller: Writer, session: WriteSession, once: Once
+) -> Response:
     """Add a revision. Content equal to an existing revision's answers that revision: nothing is made twice."""
     return once(
         lambda: RevisionOut.of(rubrics.revise(session, caller.project_id, rubric_id, content=body)),

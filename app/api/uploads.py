@@ -58,7 +58,7 @@ async def received(
 def accepts(*types: str) -> params.Depends:
     """A dependency that refuses other content types before the body is read."""
 
-    async def require(request: Request) -> None:
+    async def require(request: Request, caller: Writer) -> None:  # who may not write is told so first
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in types:
             raise UnsupportedMediaType(f"send Content-Type {types[0]}, not {kind[:100]!r}", field="Content-Type")

@@ -19,6 +19,8 @@ class Role(StrEnum):
 
 
 class ToolFunction(BaseModel):
+    """The function that a tool call names, and its arguments."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -26,6 +28,8 @@ class ToolFunction(BaseModel):
 
 
 class ToolCall(BaseModel):
+    """One call that an assistant makes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, StringConstraints(max_length=256)] | None = None

@@ -29,6 +29,8 @@ class _Part(BaseModel):
 
 
 class SampleConfig(_Part):
+    """How candidate responses come about."""
+
     source: Literal["model", "prompt_set"] = Field(
         "model", description="`model` samples the base model; `prompt_set` imports each prompt's own candidates"
     )
@@ -44,6 +46,8 @@ class SampleConfig(_Part):
 
 
 class JudgeConfig(_Part):
+    """Which comparisons are judged, and how often."""
+
     pairs: Literal["all", "chain"] = Field(
         "all", description="`all` compares every two completions of a prompt; `chain` compares neighbours in a ring"
     )
@@ -55,6 +59,8 @@ class JudgeConfig(_Part):
 
 
 class PreferConfig(_Part):
+    """How verdicts become preferences, and which are dropped."""
+
     source: Literal["verdicts", "prompt_set"] = Field(
         "verdicts", description="`prompt_set` imports each prompt's own preferences and skips judging"
     )
@@ -69,6 +75,8 @@ class PreferConfig(_Part):
 
 
 class RewardModelConfig(_Part):
+    """How the reward model is trained."""
+
     learning_rate: LearningRate = 3e-6
     epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
@@ -82,6 +90,8 @@ class RewardModelConfig(_Part):
 
 
 class PolicyConfig(_Part):
+    """How the policy is trained."""
+
     method: Literal["dpo"] = "dpo"
     learning_rate: LearningRate = 1e-6
     beta: Annotated[float, Field(strict=True, gt=0, le=100)] = 0.1
@@ -99,6 +109,8 @@ class PolicyConfig(_Part):
 
 
 class EvaluateConfig(_Part):
+    """How the result is measured on held-out prompts."""
+
     completions: Annotated[int, Field(strict=True, ge=1, le=16)] = Field(
         1, description="Policy completions a held-out prompt, each compared with one of the base model's"
     )

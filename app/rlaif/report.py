@@ -58,6 +58,8 @@ def total(parts: Iterable[Usage]) -> Usage:
 
 
 class RunFacts(_Part):
+    """Which run, and how it ended."""
+
     id: str
     name: str
     status: str
@@ -78,6 +80,8 @@ class JudgeFacts(_Part):
 
 
 class RubricLineage(_Part):
+    """The rubric revision that was judged by."""
+
     rubric_id: str
     revision_id: str
     name: str
@@ -86,6 +90,8 @@ class RubricLineage(_Part):
 
 
 class PromptSetLineage(_Part):
+    """The prompts that were asked."""
+
     id: str
     name: str
     digest: str
@@ -94,6 +100,8 @@ class PromptSetLineage(_Part):
 
 
 class ModelLineage(_Part):
+    """The model that the run started from."""
+
     id: str
     name: str
     source: str
@@ -101,6 +109,8 @@ class ModelLineage(_Part):
 
 
 class CheckpointLineage(_Part):
+    """One of the run's checkpoints."""
+
     id: str
     run_id: str
     round: int
@@ -151,6 +161,8 @@ class Caveat(_Part):
 
 
 class Report(_Part):
+    """The evidence that a run leaves: what was measured, what to doubt, what it was learned from, what it cost."""
+
     run: RunFacts
     headline: Headline
     caveats: list[Caveat]
