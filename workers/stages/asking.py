@@ -142,12 +142,13 @@ class _Ledger:
         self._waiting: list[JudgedAnswer] = []
         self._waiting_since = 0.0
         self._stored = stored
+        limit = context.work.recipe.budget.judge_usd
+        self._limit = None if limit is None else Decimal(str(limit))
         self.spent = spent
 
     def may_spend(self) -> bool:
         """Whether the run's budget allows one more call; answers in flight are not known yet."""
-        limit = self._context.work.recipe.budget.judge_usd
-        return limit is None or self.spent < Decimal(str(limit))
+        return self._limit is None or self.spent < self._limit
 
     def add(self, answer: JudgedAnswer) -> None:
         if not self._waiting:
@@ -156,6 +157,9 @@ class _Ledger:
         self.spent += answer.cost_usd
 
     def due(self) -> bool:
+        """Under a budget each answer is due at once: the run's other shards must know of it before they ask on."""
+        if self._limit is not None and self._waiting:
+            return True
         waited = time.monotonic() - self._waiting_since
         return len(self._waiting) >= STORED_AT_ONCE or (bool(self._waiting) and waited >= STORED_WITHIN_S - POLL_S)
 
