@@ -48,6 +48,8 @@ GPU_MODULES = (
     "workers.stages.evaluate",
 )
 
+KILL_WAIT_S = 5.0
+
 _context = multiprocessing.get_context("forkserver")
 _starting = threading.Lock()
 
@@ -105,10 +107,11 @@ class Child:
             return
 
     def kill(self) -> None:
-        """End the child and everything in its session, if it still runs, and wait for that."""
+        """End the child and everything in its session, if it still runs. A hung driver may keep it beyond the wait;
+        the fence holds against it all the same."""
         if self.exitcode() is None and self.pid is not None:
             _kill_group(self.pid)
-            wait([self._process.sentinel])
+            wait([self._process.sentinel], KILL_WAIT_S)
         self._pipe.close()
 
 

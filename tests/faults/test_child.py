@@ -70,5 +70,17 @@ def test_a_child_dies_with_its_supervisor(arena: Arena) -> None:
     wait_for(lambda: not is_alive(child), what="the child is gone", timeout_s=3)
 
 
+def test_a_killed_fork_server_takes_its_children_and_is_replaced(arena: Arena) -> None:
+    run_id = arena.submit(2, Work.SLOW)
+    arena.wait_note("called", count=2)
+    (server,) = [one for one in arena.stack.children("worker-io") if "forkserver" in " ".join(one.cmdline())]
+    server.kill()
+
+    arena.wait(run_id, RunStatus.SUCCEEDED)
+
+    assert {shard.attempt for shard in arena.shards(run_id)} == {2}
+    arena.check(run_id)
+
+
 def is_alive(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
