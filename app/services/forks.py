@@ -48,7 +48,8 @@ def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
         raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
     before = _KINDS[: _KINDS.index(request.from_stage)]
     reused = tuple(stage for stage in runs.stages(session, source.id) if stage.kind in before)
-    expected = {kind for kind in Recipe.model_validate(source.recipe).stages() if kind in before}
+    whole = Recipe.model_validate(source.recipe).model_copy(update={"stop_after": _KINDS[-1]})
+    expected = {kind for kind in whole.stages() if kind in before}  # those behind its `stop_after` never ran
     missing = sorted(expected ^ {stage.kind for stage in reused if stage.status in _DONE})
     if missing or not reused:
         raise StageNotFinished(
