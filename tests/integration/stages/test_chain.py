@@ -145,6 +145,22 @@ class TestEvidence:
         assert metrics.circular is False
         assert metrics.judge.verdicts == len(finished.verdicts_of(finished.world.evaluation_judge))
 
+    def test_the_policy_s_wins_are_those_of_the_verdicts(self, finished: Finished) -> None:
+        """Counted again from the stored rows, on whichever side of its comparison the policy stood."""
+        policy = {row.id for row in finished.rows(Completion, source=CompletionSource.POLICY)}
+        chances: dict[str, list[float]] = {}
+        sides = {row.id: row for row in finished.rows(Comparison, purpose=Purpose.EVALUATION)}
+        for verdict in finished.verdicts_of(finished.world.evaluation_judge):
+            comparison, probability = sides[verdict.comparison_id], verdict.probability
+            assert probability is not None
+            if comparison.first_id in policy:
+                chances.setdefault(comparison.id, []).append(probability)
+            elif comparison.second_id in policy:
+                chances.setdefault(comparison.id, []).append(1 - probability)
+        means = [sum(pair) / 2 for pair in chances.values()]
+        rate = finished.evaluation().win_rate
+        assert (rate.wins, rate.losses) == (sum(p > 0.5 for p in means), sum(p < 0.5 for p in means))
+
     def test_examples_are_texts_of_this_run(self, finished: Finished) -> None:
         texts = {(row.source, row.text) for row in finished.rows(Completion, split=Split.HELD_OUT)}
         examples = finished.evaluation().examples

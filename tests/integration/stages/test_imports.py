@@ -100,5 +100,6 @@ class TestImportedCandidates:
         run = imported(world, bringing(candidates=CANDIDATES[:2]), prefer={"source": "verdicts", "max_length": 128})
         assert run.status is RunStatus.SUCCEEDED
         assert len(world.rows(Verdict, run.id)) == 6 * 2
-        first_better = {row[1] for row in world.preferences(run.id).values()}
-        assert 0.5 not in first_better
+        believed = world.preferences(run.id)
+        assert {(first == 0) is (row[1] > 0.5) for (_, first, _), row in believed.items()} == {True}
+        assert {first for _, first, _ in believed} == {0, 1}

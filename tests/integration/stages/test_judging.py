@@ -86,6 +86,13 @@ class TestVerdicts:
         asked = [call["prompt_hash"] for call in endpoint.judge.calls]
         assert sorted(asked) == sorted(set(asked)) == sorted(str(verdict.prompt_hash) for verdict in verdicts)
 
+    def test_the_better_completion_is_believed_better_wherever_it_stands(self, world: World, run_id: str) -> None:
+        """By the endpoint's own rubric the first text is the best: it alone is polite."""
+        world.drive(run_id)
+        with_best = {key: row[1] for key, row in world.preferences(run_id).items() if 0 in key[1:]}
+        assert {(first == 0) is (p > 0.5) for (_, first, _), p in with_best.items()} == {True}
+        assert {first == 0 for _, first, _ in with_best} == {True, False}
+
     def test_cost_is_the_sum_of_the_verdicts(self, world: World, run_id: str) -> None:
         world.drive(run_id)
         verdicts, stage = world.rows(Verdict, run_id), world.stage(run_id, StageKind.JUDGE)
