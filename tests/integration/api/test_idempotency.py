@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import func, select, text
@@ -55,6 +58,25 @@ class TestReplay:
         with api.app.state.sessions() as session:
             stored = session.scalars(select(IdempotencyKey.body)).all()
         assert not any(first["key"] in body for body in stored)
+
+
+class TestLostAnswer:
+    def test_a_client_that_never_saw_its_answer_gets_it_by_asking_again(
+        self, api: LiveApi, client: httpx.Client
+    ) -> None:
+        """F12: the transaction commits, the connection is gone before the answer is read."""
+        body, address = json.dumps(BODY, separators=(",", ":")), urlsplit(api.url)  # as httpx writes it
+        head = (
+            f"POST /v1/rubrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"
+            f"Authorization: {client.headers['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+            connection.sendall((head + body).encode())
+            while not (made := client.get("/v1/rubrics").json()["data"]):
+                pass
+        answer = post(client)
+        assert (answer.status_code, answer.json()["id"]) == (201, made[0]["id"])
+        assert answer.headers["Idempotent-Replayed"] == "true"
 
 
 class TestConcurrency:
