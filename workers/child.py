@@ -27,7 +27,7 @@ from app.config import Settings
 from app.db.base import storable
 from app.db.session import SessionFactory, make_engine, make_session_factory
 from app.services import engine
-from workers.lease import fenced
+from workers.lease import fenced, is_away
 from workers.scratch import scratch_directory
 from workers.stages.contract import (
     BudgetReached,
@@ -152,6 +152,8 @@ def _run(context: ChildContext) -> Ended:
     except LeaseLost as error:
         return Ended(How.LOST, "lease_lost", str(error))
     except Exception as error:
+        if is_away(error):
+            return Ended(How.GIVEN_BACK, "database_away", storable(f"{type(error).__name__}: {error}"))
         return Ended(How.FAILED, type(error).__name__, storable(_trace(error)))
 
 

@@ -24,8 +24,21 @@ log = logging.getLogger(__name__)
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 """The database does not answer, has restarted, or a lock was not granted in time: worth another try."""
 
+_CONNECTION_LOST = ("08", "57P")
+"""SQLSTATE classes: connection exceptions, and a server that shuts down or starts."""
+
 RETRY_S = 0.5
 Result = TypeVar("Result")
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database was gone, which is nobody's fault; a full disk or a bad statement is not that."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state.startswith(_CONNECTION_LOST)
 
 
 def fenced(session: Session, shard_id: str, token: int, *, lease_s: float) -> None:

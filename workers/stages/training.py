@@ -9,7 +9,13 @@ from typing import Any
 from app.rlaif.recipe import PolicyConfig, RewardModelConfig
 from app.rlaif.seeds import derive_seed
 from workers.stages.contract import GiveBack, StageContext, StageRefused
-from workers.training.contracts import NonFiniteLoss, NoTrainingData, TrainingStopped
+from workers.training.contracts import (
+    NonFiniteLoss,
+    NoTrainingData,
+    StateMismatch,
+    TemplateRewritesPrompt,
+    TrainingStopped,
+)
 
 OUTPUT = "model"
 """The directory in the stage's scratch where training writes, and keeps what it resumes from."""
@@ -32,3 +38,7 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("non_finite_loss", str(error)) from error
     except NoTrainingData as error:
         raise StageRefused("no_training_data", str(error)) from error
+    except TemplateRewritesPrompt as error:
+        raise StageRefused("template_rewrites_prompt", str(error)) from error
+    except StateMismatch as error:
+        raise StageRefused("state_mismatch", str(error)) from error
