@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from app import config, observability
+from app import observability
 from app.api import (
     checkpoints,
     comparisons,
@@ -76,11 +76,6 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     return app
-
-
-def from_environment() -> FastAPI:
-    """For `uvicorn --factory app.main:from_environment`."""
-    return create_app(config.settings())
 
 
 def _connect(app: FastAPI, settings: Settings) -> None:
