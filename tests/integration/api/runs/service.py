@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, Select, select, update
+from sqlalchemy.orm import Session
 
 from app.db.models import Scope, Shard, ShardStatus, Stage
 from app.db.session import SessionFactory
 from app.services import engine, keys
-from app.services.engine import Cause, Report
+from app.services.engine import Cause, Claim, Report
 from app.storage import ArtifactStore
 from tests.live_api import LiveApi
 
@@ -131,35 +132,29 @@ class Client:
         self, run_id: str, *, stop_before: str | None = None, metrics: Mapping[str, Mapping[str, Any]] = {}
     ) -> None:
         """Let the engine believe that every shard succeeds, until the run ends or a stage is next."""
-        while (shard := self._next(run_id)) is not None:
-            with self.service.sessions.begin() as session:
-                claim = engine.claim(session, shard, worker="test", lease_s=60)
-                assert claim is not None
-                if claim.kind == stop_before:
-                    session.rollback()
-                    return
-                reported = dict(metrics.get(claim.kind, {}))
-                assert engine.complete(session, shard, claim.token, units=1, metrics=reported)
+        while (kind := self._next_stage(run_id)) is not None and kind != stop_before:
+            self.work(run_id, units=1, metrics=metrics.get(kind, {}))
+
+    def work(self, run_id: str, *, units: int, metrics: Mapping[str, Any] = {}) -> None:
+        """Claim the next shard and say that it has succeeded."""
+        with self.service.sessions.begin() as session:
+            claim = self._claim(session, run_id)
+            assert engine.complete(session, claim.shard_id, claim.token, units=units, metrics=metrics)
 
     def fail_next(self, run_id: str) -> None:
         """The next shard's holder says that trying again cannot help."""
         with self.service.sessions.begin() as session:
-            shard = self._next(run_id)
-            assert shard is not None
-            claim = engine.claim(session, shard, worker="test", lease_s=60)
-            assert claim is not None
-            assert engine.fail_attempt(session, shard, claim.token, Cause("broken", "It broke."), retryable=False)
+            claim = self._claim(session, run_id)
+            cause = Cause("broken", "It broke.")
+            assert engine.fail_attempt(session, claim.shard_id, claim.token, cause, retryable=False)
 
     def train(self, run_id: str, *, steps: int) -> None:
         """The next shard, which trains, reports so many steps and succeeds."""
         with self.service.sessions.begin() as session:
-            shard = self._next(run_id)
-            assert shard is not None
-            claim = engine.claim(session, shard, worker="test", lease_s=60)
-            assert claim is not None
+            claim = self._claim(session, run_id)
             reports = [Report(step, steps, {"loss": 1.0 / step}) for step in range(1, steps + 1)]
-            assert engine.record(session, shard, claim.token, reports=reports, seconds=1.5)
-            assert engine.complete(session, shard, claim.token, units=steps, metrics={})
+            assert engine.record(session, claim.shard_id, claim.token, reports=reports, seconds=1.5)
+            assert engine.complete(session, claim.shard_id, claim.token, units=steps, metrics={})
 
     def spend(self, run_id: str, *, judge_usd: float) -> None:
         """As if the run's first stage had paid its judge that much."""
@@ -167,7 +162,19 @@ class Client:
             first = select(Stage.id).where(Stage.run_id == run_id, Stage.position == 0).scalar_subquery()
             session.execute(update(Stage).where(Stage.id == first).values(judge_usd=judge_usd))
 
-    def _next(self, run_id: str) -> str | None:
+    def _claim(self, session: Session, run_id: str) -> Claim:
+        shard = session.scalars(_queued(run_id)).first()
+        assert shard is not None
+        claim = engine.claim(session, shard.id, worker="test", lease_s=60)
+        assert claim is not None
+        return claim
+
+    def _next_stage(self, run_id: str) -> str | None:
         with self.service.sessions() as session:
-            query = select(Shard.id).where(Shard.run_id == run_id, Shard.status == ShardStatus.QUEUED)
-            return session.scalars(query.order_by(Shard.id).limit(1)).first()
+            shard = session.scalars(_queued(run_id)).first()
+            return None if shard is None else session.get_one(Stage, shard.stage_id).kind
+
+
+def _queued(run_id: str) -> Select[Shard]:
+    query = select(Shard).where(Shard.run_id == run_id, Shard.status == ShardStatus.QUEUED)
+    return query.order_by(Shard.stage_id, Shard.phase, Shard.position).limit(1)

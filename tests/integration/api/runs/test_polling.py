@@ -66,6 +66,32 @@ class TestConditionalGet:
         assert [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] in big] == []
 
 
+class TestProgress:
+    def test_shows_how_far_how_fast_and_how_long_still(self, client: Client) -> None:
+        run = client.run()
+        client.work(run["id"], units=2)
+        sample = client.get(f"/v1/runs/{run['id']}")["stages"][0]
+        assert (sample["done_shards"], sample["total_shards"]) == (1, 3)
+        assert (sample["done_units"], sample["total_units"]) == (2, 6)
+        assert sample["throughput"] > 0
+        assert sample["eta_seconds"] == pytest.approx(4 / sample["throughput"])
+
+    def test_counts_are_those_of_the_present_phase(self, client: Client) -> None:
+        run = client.run()
+        client.drive(run["id"], stop_before="evaluate")
+        assert client.get(f"/v1/runs/{run['id']}")["stages"][5]["phase"] == "sample"
+        client.work(run["id"], units=2)
+        scoring = client.get(f"/v1/runs/{run['id']}")["stages"][5]
+        assert (scoring["phase"], scoring["done_units"], scoring["total_units"]) == ("score", 0, 1)
+        assert (scoring["throughput"], scoring["eta_seconds"]) == (None, None)
+
+    def test_a_finished_stage_has_no_pace(self, client: Client) -> None:
+        run = client.run(recipe={"stop_after": "sample"}, evaluation_judge=None)
+        client.drive(run["id"])
+        stage = client.get(f"/v1/runs/{run['id']}")["stages"][0]
+        assert (stage["status"], stage["throughput"], stage["eta_seconds"]) == ("succeeded", None, None)
+
+
 class TestLongPoll:
     def test_is_woken_by_the_change(self, client: Client) -> None:
         run = client.run()

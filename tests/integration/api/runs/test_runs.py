@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from typing import Any
 
+import httpx
 import pytest
 
 from app.db.models import Scope
 from tests.integration.api.runs.service import EVALUATION_JUDGE, JUDGE, PROMPTS, RUBRIC, Client, Service
+from tests.stack import wait_for
 
 STAGES = ["sample", "judge", "prefer", "reward_model", "policy", "evaluate"]
 
@@ -179,6 +183,22 @@ class TestIdempotency:
         assert again.text == first.text
         assert again.headers["Idempotent-Replayed"] == "true"
         assert len(client.rows("/v1/runs")) == 1
+
+    def test_a_lost_response_is_found_again(self, client: Client) -> None:
+        """F12, to the letter: the run is committed, the client hangs up unread, and asks again."""
+        url = httpx.URL(client.service.url)
+        body = json.dumps(client.request()).encode()
+        head = (
+            f"POST /v1/runs HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {client.key}\r\n"
+            f"Idempotency-Key: lost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection((url.host, url.port or 80)) as connection:
+            connection.sendall(head.encode() + body)
+            (made,) = wait_for(lambda: client.rows("/v1/runs"), what="the run")
+        headers = {"Idempotency-Key": "lost", "Content-Type": "application/json"}
+        again = client.http.post("/v1/runs", content=body, headers=headers)
+        assert (again.status_code, again.json()["id"]) == (201, made["id"])
+        assert [run["id"] for run in client.rows("/v1/runs")] == [made["id"]]
 
     def test_key_with_another_body_is_refused(self, client: Client) -> None:
         key = {"Idempotency-Key": "once"}

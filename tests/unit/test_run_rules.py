@@ -1,0 +1,64 @@
+"""When two judges are one instrument: what they ask and whom, not what they are called or how they are operated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.db.models import Judge, RubricRevision
+from app.rlaif.judges import JudgeSpec
+from app.rlaif.rubric import Rubric
+from app.services.run_rules import is_circular
+
+SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
+SHORT = {
+    "name": "short",
+    "description": "Few words.",
+    "check": {"kind": "length", "unit": "words", "maximum": 20},
+}
+CLEAN = {"name": "clean", "description": "No insult.", "check": {"kind": "words", "none_of": ["duh"]}}
+KIND = {"name": "kind", "description": "Kind; a judge reads this one."}
+CHECKS = {"kind": "checks"}
+ENDPOINT = {"kind": "openai", "family": "gpt", "base_url": "https://api.example.com/v1", "model": "large"}
+LOCAL = {"kind": "local", "family": "qwen", "model": "model_1"}
+
+
+def judge(spec: dict[str, Any]) -> Judge:
+    return Judge(name="j", spec=SPEC.validate_python(spec).model_dump(mode="json"))
+
+
+def rubric(*criteria: dict[str, Any]) -> RubricRevision:
+    return RubricRevision(content=Rubric.model_validate({"criteria": criteria}).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (CHECKS, CHECKS),
+        (CHECKS, {**CHECKS, "sharpness": 1.0, "family": "other"}),
+        (CHECKS, {**CHECKS, "criteria": [CLEAN, SHORT]}),
+        (ENDPOINT, {**ENDPOINT, "max_concurrency": 1, "temperature": 0.5, "secret": "other"}),
+        (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.com/v1/"}),
+        (LOCAL, {**LOCAL, "batch_size": 1}),
+    ],
+)
+def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND))
+    assert is_circular(judge(second), judge(first), rubric(SHORT, CLEAN, KIND))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (CHECKS, {**CHECKS, "criteria": [SHORT]}),
+        (CHECKS, ENDPOINT),
+        (ENDPOINT, LOCAL),
+        (ENDPOINT, {**ENDPOINT, "model": "small"}),
+        (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.org/v1"}),
+        (LOCAL, {**LOCAL, "model": "model_2"}),
+    ],
+)
+def test_another_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert not is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND))
