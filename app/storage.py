@@ -69,6 +69,7 @@ class ArtifactStore:
         """Copy `source` under `key` atomically: temporary directory, fsync, manifest, rename. Again is a no-op."""
         target = self.path(key)
         if (target / MANIFEST).exists():
+            os.utime(target)  # in use again: see workers.scratch.sweep
             return self.manifest(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=target.parent))

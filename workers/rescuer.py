@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 
 import redis
 
 from app.config import Settings
 from app.db.session import SessionFactory
+from app.repositories import idempotency, models
 from app.rlaif.pipeline import Queue
 from app.services import engine
 from workers.lease import AWAY
@@ -24,6 +26,9 @@ FULL = 256
 """As long as this many doorbells lie in a queue, none is rung again: they are not lost, the workers are busy."""
 
 SWEEP_S = 3600.0
+
+KEYS_LAST = timedelta(days=7)
+"""How long a POST can be repeated with its Idempotency-Key."""
 
 
 class Rescuer:
@@ -85,5 +90,11 @@ class Rescuer:
         if time.monotonic() < self._swept_at + SWEEP_S and self._swept_at:
             return
         self._swept_at = time.monotonic()
+        with self._sessions.begin() as session:
+            idempotency.forget(session, older_than=KEYS_LAST)
         with self._sessions() as session:
-            sweep(self._settings.artifacts_dir, is_open=lambda shard_id: engine.is_open(session, shard_id))
+            sweep(
+                self._settings.artifacts_dir,
+                is_open=lambda shard_id: engine.is_open(session, shard_id),
+                is_model=lambda key: models.is_stored(session, key),
+            )

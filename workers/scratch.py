@@ -36,12 +36,20 @@ def forget(artifacts: Path, shard_id: str) -> None:
     shutil.rmtree(artifacts / "scratch" / shard_id, ignore_errors=True)
 
 
-def sweep(artifacts: Path, *, is_open: Callable[[str], bool]) -> None:
-    """Remove what killed processes left a day ago: unfinished publications, and scratch that no open shard needs."""
+def sweep(artifacts: Path, *, is_open: Callable[[str], bool], is_model: Callable[[str], bool]) -> None:
+    """Remove what was left a day ago and belongs to nothing: publications that a kill cut off, scratch that no open
+    shard needs, and the files of models whose registration was refused."""
     before = time.time() - DAY_S
     for unfinished in artifacts.rglob(".publishing-*"):
-        if unfinished.stat().st_mtime < before:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished, before)
     for scratch in (artifacts / "scratch").glob("*"):
-        if scratch.stat().st_mtime < before and not is_open(scratch.name):
-            shutil.rmtree(scratch, ignore_errors=True)
+        if not is_open(scratch.name):
+            _remove(scratch, before)
+    for model in (artifacts / "models").glob("*"):
+        if not is_model(f"models/{model.name}"):
+            _remove(model, before)
+
+
+def _remove(directory: Path, before: float) -> None:
+    if directory.stat().st_mtime < before:
+        shutil.rmtree(directory, ignore_errors=True)

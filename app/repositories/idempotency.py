@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import IdempotencyKey
@@ -16,3 +18,8 @@ def try_lock(session: Session, project_id: str, key: str) -> bool:
 
 def stored(session: Session, project_id: str, key: str) -> IdempotencyKey | None:
     return session.get(IdempotencyKey, (project_id, key))
+
+
+def forget(session: Session, *, older_than: timedelta) -> None:
+    """A key that old may be used anew."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - older_than))

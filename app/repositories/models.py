@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Model
@@ -18,3 +18,8 @@ def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) 
     if name is not None:
         query = query.where(Model.name == name)
     return chunk(session, query, slice_, by=Model.id, newest_first=True)
+
+
+def is_stored(session: Session, storage_key: str) -> bool:
+    """Whether any project's model stands on these files."""
+    return bool(session.scalar(select(exists().where(Model.storage_key == storage_key))))
