@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import create_engine, delete, select, text
@@ -23,7 +23,7 @@ from app.services.engine import Cause
 from tests.integration.engine.conftest import EXPIRE, LEASE_S
 from tests.runs import submit
 
-MAX_ATTEMPTS = 2
+MAX_ATTEMPTS = 3
 INDEX = st.integers(0, 5)
 SILENCE = text("UPDATE shards SET rung_at = now() - interval '1 hour'")
 
@@ -115,8 +115,8 @@ class Machine(RuleBasedStateMachine):
 
     # What clients do
 
-    @precondition(lambda self: len(self.runs) < 3)
-    @rule(shards=st.integers(1, 3))
+    @precondition(lambda self: len(self.runs) < 2)
+    @rule(shards=st.integers(1, 2))
     def submit(self, shards: int) -> None:
         run = submit(self.session, shards=shards, max_attempts=MAX_ATTEMPTS)
         ids = self.session.scalars(select(Shard.id).where(Shard.run_id == run.id).order_by(Shard.position))
@@ -183,6 +183,12 @@ class Machine(RuleBasedStateMachine):
         if not twice:
             self.broker.remove(shard_id)
         self.claim(shard_id)
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, which=INDEX)
+    def ring_out_of_the_blue(self, index: int, which: int) -> None:
+        model = self.pick(index)
+        self.claim(list(model.shards)[which % len(model.shards)])
 
     # What workers do
 
@@ -251,10 +257,23 @@ class Machine(RuleBasedStateMachine):
     @rule(index=INDEX, which=INDEX)
     def expire(self, index: int, which: int) -> None:
         model = self.pick(index)
-        shard_id, shard = list(model.shards.items())[which % len(model.shards)]
-        if shard.status == "running":
+        running = [(id_, shard) for id_, shard in model.shards.items() if shard.status == "running"]
+        if running:
+            shard_id, shard = running[which % len(running)]
             self.session.execute(EXPIRE.bindparams(shard=shard_id))
             shard.expired = True
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, which=INDEX, end=st.sampled_from(["complete", "fail", "release", "budget", "beat"]))
+    def overtake(self, index: int, which: int, end: str) -> None:
+        """A holder falls silent, another takes its shard over, and then the first one speaks."""
+        self.expire(index, which)
+        for model in self.runs:
+            for shard_id, shard in model.shards.items():
+                if shard.expired:
+                    token = shard.token
+                    self.claim(shard_id)
+                    assert shard.token == token or not self.speak(end, shard_id, token)
 
     @rule()
     def recover(self) -> None:
@@ -338,9 +357,10 @@ def test_any_order_of_everything(rolled_back_database: str) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=20,
-            stateful_step_count=40,
+            max_examples=25,
+            stateful_step_count=50,
             deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
