@@ -54,6 +54,10 @@ class Rescuer:
                 log.warning("rescuer cannot look into the broker: %s", error)
             except Exception:
                 log.exception("a rescuer's pass failed")
+        self.close()
+
+    def close(self) -> None:
+        self._broker.close()
 
     def look(self) -> None:
         """One pass."""
