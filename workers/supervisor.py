@@ -32,7 +32,6 @@ MARGIN_S = 0.5
 
 CLAIM_PATIENCE_S = 5.0
 STOPPING_PATIENCE_S = 3.0
-GIVE_BACK_DELAY_S = 5.0
 
 
 class Worker:
@@ -144,7 +143,7 @@ class Supervision:
             case How.SUCCEEDED:
                 return engine.complete(session, shard_id, token, units=ended.units, metrics=ended.metrics)
             case How.GIVEN_BACK:
-                return engine.release(session, shard_id, token, delay_s=GIVE_BACK_DELAY_S)
+                return engine.release(session, shard_id, token, ring=False)
             case How.OUT_OF_BUDGET:
                 return engine.pause_for(session, shard_id, token, reason=ended.detail)
             case _:

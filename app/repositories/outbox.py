@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -45,12 +44,12 @@ def _ring(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(select(func.pg_notify(CHANNEL, "")))
 
 
-def defer(session: Session, shard_id: str, *, delay_s: float) -> None:
-    """No doorbell now: the shard counts as silent only from `delay_s` on."""
+def rest(session: Session, shard_id: str) -> None:
+    """No doorbell now: the rescuer rings after its usual silence."""
     session.execute(
         update(Shard)
         .where(Shard.id == shard_id)
-        .values(rung_at=func.now() + timedelta(seconds=delay_s))
+        .values(rung_at=func.now())
         .execution_options(synchronize_session=False)
     )
 

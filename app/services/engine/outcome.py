@@ -97,25 +97,26 @@ def fail_held(session: Session, held: Hold, cause: Cause, *, retryable: bool) ->
     touch(session, run.id)
 
 
-def release(session: Session, shard_id: str, token: int, *, delay_s: float = 0.0) -> bool:
+def release(session: Session, shard_id: str, token: int, *, ring: bool = True) -> bool:
     """Interrupted is not failed: the shard waits for its next holder, and the attempt does not count.
 
+    Without `ring` it waits for the rescuer's doorbell, since to begin again at once would meet the same obstacle.
     When a cancel is asked for, this is the shard's end.
     """
     held = hold(session, shard_id, token)
     if held is None:
         return False
-    release_held(session, held, delay_s=delay_s)
+    release_held(session, held, ring=ring)
     return True
 
 
-def release_held(session: Session, held: Hold, *, delay_s: float) -> None:
+def release_held(session: Session, held: Hold, *, ring: bool) -> None:
     """`release`, under locks that are held."""
     held.shard.attempt -= 1
     if held.run.cancel_requested_at is not None:
         _close(held.shard, ShardStatus.CANCELLED)
     else:
-        _requeue(session, held, delay_s=delay_s)
+        _requeue(session, held, ring=ring)
     settle(session, held.run)
     touch(session, held.run.id)
 
@@ -127,19 +128,19 @@ def pause_for(session: Session, shard_id: str, token: int, *, reason: str) -> bo
         return False
     if held.run.pause_requested_at is None and held.run.cancel_requested_at is None:
         note_pause(session, held.run, reason)
-    release_held(session, held, delay_s=0.0)
+    release_held(session, held, ring=True)
     return True
 
 
-def _requeue(session: Session, held: Hold, *, delay_s: float = 0.0) -> None:
+def _requeue(session: Session, held: Hold, *, ring: bool = True) -> None:
     shard = held.shard
     shard.status = ShardStatus.QUEUED
     shard.lease_expires_at = None
     session.flush()
-    if delay_s:
-        outbox.defer(session, shard.id, delay_s=delay_s)
-    elif is_runnable(held.run):
+    if ring and is_runnable(held.run):
         outbox.ring(session, [shard.id])
+    else:
+        outbox.rest(session, shard.id)
 
 
 def _close(shard: Shard, status: ShardStatus) -> None:

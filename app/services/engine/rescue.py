@@ -46,7 +46,7 @@ def stop(session: Session, run_id: str) -> None:
     if run.cancel_requested_at is None and run.pause_requested_at is None:
         return
     for shard in shards.running_of(session, run_id):
-        release_held(session, Hold(run, stages.locked(session, shard.stage_id), shard), delay_s=0.0)
+        release_held(session, Hold(run, stages.locked(session, shard.stage_id), shard), ring=True)
     settle(session, run)
 
 
@@ -61,6 +61,6 @@ def ring_silent(session: Session, *, queue: str, silence_s: float, limit: int) -
     unsent = outbox.waiting(session, found)
     wanted = [id_ for id_ in shards.runnable(session, found) if id_ not in unsent]
     for id_ in set(found) - set(wanted):
-        outbox.defer(session, id_, delay_s=0.0)
+        outbox.rest(session, id_)
     outbox.ring(session, wanted)
     return len(wanted)

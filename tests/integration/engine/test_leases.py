@@ -132,12 +132,12 @@ class TestRelease:
         assert hands.shard(claim.shard_id).attempt == 0
         assert hands.shard(claim.shard_id).lease_token == 5
 
-    def test_with_a_delay_it_is_not_rung(self, session: Session, hands: Hands) -> None:
+    def test_without_ringing_it_waits_for_the_rescuer(self, session: Session, hands: Hands) -> None:
         run = submit(session, shards=1)
         hands.rung(run)
         claim = hands.claim(run)
 
-        engine.release(session, claim.shard_id, claim.token, delay_s=60)
+        engine.release(session, claim.shard_id, claim.token, ring=False)
 
         assert hands.rung(run) == []
         assert engine.ring_silent(session, queue="gpu", silence_s=8, limit=10) == 0
