@@ -1,6 +1,7 @@
 # Every target does the set-up it needs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
+TEST_WORKERS ?= 2
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
@@ -21,7 +22,13 @@ demo: setup ## the main job through the real API, start to report, in about four
 	$(BIN)/rlaif demo --output demo-output
 
 test: setup ## every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+
+soak: setup ## the full-size fault runs: hours
+	$(BIN)/pytest -m soak -p no:randomly --timeout 14400
+
+openapi: setup ## write the OpenAPI document that the contract tests hold the API to
+	$(BIN)/python -m tests.contracts.openapi --write
 
 soak: setup ## the full-size fault runs: 10,000 shards, 200 kills
 	$(BIN)/pytest -m soak --timeout=14400
