@@ -24,9 +24,6 @@ demo: setup ## the main job through the real API, start to report, in about four
 test: setup ## every test
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
-soak: setup ## the full-size fault runs: hours
-	$(BIN)/pytest -m soak -p no:randomly --timeout 14400
-
 openapi: setup ## write the OpenAPI document that the contract tests hold the API to
 	$(BIN)/python -m tests.contracts.openapi --write
 
