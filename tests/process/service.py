@@ -56,10 +56,16 @@ class Service(RealStack):
         self.env["worker-gpu"] |= {"OMP_NUM_THREADS": "1"}  # of a tiny model's steps most are shorter than a hand-over
 
     def mend(self) -> None:
-        """Start again what a test killed, and let the judge answer plainly."""
+        """Start again what a test killed, let the judge answer plainly, and cancel runs that are still open."""
         down = [name for name, process in self.processes.items() if process.returncode is not None]
         self.start(*(name for name in self.parts if name in down or name not in self.processes))
         self.judge.script()
+        for run_id in self._open_runs():
+            self.client.post(f"/v1/runs/{run_id}:cancel")  # which may have ended meanwhile
+        wait_for(lambda: not self._open_runs(), what="the end of runs that earlier tests left")
+
+    def _open_runs(self) -> list[str]:
+        return [row["id"] for row in self.pages("/v1/runs", status=["queued", "running", "paused"])]
 
     def post(self, path: str, body: Json | None = None, *, key: str | None = None) -> Json:
         """A request that succeeds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from cli.stack.sweep import marked
 from tests.process.service import Service
 from tests.stack import wait_for
 
@@ -51,6 +52,20 @@ class TestPause:
         assert service.events(run_id, "shard.attempt_failed") == []
         told = [row["type"] for row in service.events(run_id) if row["type"].startswith("run.")]
         assert told[2:] == ["run.pause_requested", "run.paused", "run.resumed", "run.succeeded"]
+        assert service.policy(run_id)["digest"] == service.policy(checked_run)["digest"]
+
+
+class TestStop:
+    def test_worker_asked_to_stop_gives_its_shard_back_uncounted(self, service: Service, checked_run: str) -> None:
+        run_id = service.fork(checked_run, "policy", recipe={"stop_after": "policy"})
+        service.trains(run_id)
+        service.stop("worker-gpu")
+        assert not marked(service.home, "worker-gpu")
+        shards = service.rows("SELECT status, attempt FROM shards WHERE run_id = :run", run=run_id)
+        assert [tuple(shard) for shard in shards] == [("queued", 0)]
+        service.start("worker-gpu")
+        service.finished(run_id)
+        assert service.events(run_id, "shard.attempt_failed") == []
         assert service.policy(run_id)["digest"] == service.policy(checked_run)["digest"]
 
 
