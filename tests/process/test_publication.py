@@ -31,7 +31,7 @@ class Left:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("source")
-    (directory / "model.safetensors").write_bytes(bytes(range(256)) * 5_000)  # two chunks
+    (directory / "model.safetensors").write_bytes(bytes(range(256)) * 500)
     (directory / "config.json").write_text("{}")
     return directory
 
