@@ -105,4 +105,14 @@ class LocalJudge(_Judge):
     )
 
 
+class ReplayJudge(_Judge):
+    """Answers that a judge gave before, from a file: for audits, imports and tests. It asks nobody and guesses nothing.
+
+    Not a kind that clients can register yet: no upload brings the file into a project.
+    """
+
+    kind: Literal["replay"] = "replay"
+    family: Family = Field(description="The family of the judge that gave the answers")
+
+
 JudgeSpec = Annotated[ChecksJudge | OpenAIJudge | LocalJudge, Field(discriminator="kind")]

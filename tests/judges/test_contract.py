@@ -1,4 +1,4 @@
-"""What every kind of judge promises: one suite, run against the program, the endpoint and the local model."""
+"""What every kind of judge promises: one suite, run against the program, the endpoint, the local model and a replay."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.rlaif.comparison import Answer, Order
-from app.rlaif.judges import ChecksJudge, LocalJudge
+from app.rlaif.judges import ChecksJudge, LocalJudge, ReplayJudge
 from tests.judges.questions import POLITE, RUDE, both_orders, question
 from tests.judges.running import answers, running
+from tests.judges.storing import record_program
 from workers.judges.build import build_judge
 from workers.judges.protocol import Judge, JudgedAnswer, Question
 
@@ -26,7 +27,7 @@ def never_asked() -> bool:
     raise AssertionError("a judge that costs nothing asks for no money")
 
 
-@pytest.fixture(params=["checks", "openai", "local"])
+@pytest.fixture(params=["checks", "openai", "local", "replay"])
 def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
     @asynccontextmanager
     async def make() -> AsyncIterator[Judge]:
@@ -36,6 +37,11 @@ def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
             return
         if request.param == "checks":
             yield build_judge(ChecksJudge(), may_spend=never_asked)
+            return
+        if request.param == "replay":
+            tmp_path: Path = request.getfixturevalue("tmp_path")
+            stored = await record_program(tmp_path / "answers.jsonl", [question(), *both_orders(PAIRS * 5)])
+            yield build_judge(ReplayJudge(family="checks"), may_spend=never_asked, answers=stored)
             return
         model_dir: Path = request.getfixturevalue("judge_model_dir")
         spec = LocalJudge(family="tiny", model="model_tiny", batch_size=2)

@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.addresses import Network
-from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
+from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
 from workers.judges.checks import ProgramJudge
 from workers.judges.openai import EndpointJudge
 from workers.judges.protocol import Judge, JudgeMisconfigured
+from workers.judges.replay import StoredJudge
 
 
 def build_judge(
-    spec: JudgeSpec,
+    spec: JudgeSpec | ReplayJudge,
     *,
     may_spend: Callable[[], bool],
     api_key: str | None = None,
     model_dir: Path | None = None,
+    answers: Path | None = None,
     private_networks: Sequence[Network] = (),
 ) -> Judge:
     """The judge that `spec` describes.
 
-    `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one.
+    `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one;
+    `answers` is the JSONL file of a `replay` one.
     A name that leads to an address neither public nor in `private_networks` is not connected to.
     `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
     """
@@ -39,3 +42,7 @@ def build_judge(
             from workers.judges.local import ModelJudge  # torch: only where a local judge runs
 
             return ModelJudge(spec, model_dir=model_dir)
+        case ReplayJudge():
+            if answers is None:
+                raise JudgeMisconfigured(f"the replay judge of {spec.family!r} needs the file of its answers")
+            return StoredJudge(answers)
