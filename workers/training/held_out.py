@@ -1,4 +1,8 @@
-"""What a reward model is worth on pairs of prompts that it has not seen: METHODS.md's figures, ties left out."""
+"""What a reward model is worth on pairs of prompts that it has not seen, ties left out.
+
+Accuracy as in RewardBench (Lambert et al., arXiv 2403.13787), expected calibration error after Guo et al. (arXiv
+1706.04599), and what length alone explains, as Singhal et al. ask (arXiv 2310.03716).
+"""
 
 from __future__ import annotations
 

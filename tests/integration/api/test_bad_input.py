@@ -1,4 +1,4 @@
-"""FAULTS.md, bad input: every row gets a 4xx that names the field, and nothing is stored."""
+"""Bad input: every row gets a 4xx that names the field, and nothing is stored."""
 
 from __future__ import annotations
 
