@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # Two images from one file:
-#   docker build --target api    -t rlaif-api .       API, relay, migrations, client: no torch
+#   docker build --target api    -t rlaif-api .       API, migrations, client: no torch and no Celery
 #   docker build --target worker -t rlaif-worker .    io and gpu workers; CUDA torch (RLAIF_TORCH=cpu for a CPU image)
 # Every RUN that installs is scripts/install.sh, which `make setup` runs too.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
@@ -26,10 +26,10 @@ RUN scripts/install.sh worker /opt/rlaif
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd --gid 10001 rlaif && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp rlaif \
-    && install -d -o rlaif -g rlaif /var/lib/rlaif
-ENV PATH=/opt/rlaif/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp \
+    && install -d -o rlaif -g rlaif /var/lib/rlaif /var/tmp/rlaif
+ENV PATH=/opt/rlaif/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp TMPDIR=/var/tmp/rlaif \
     RLAIF_ARTIFACTS_DIR=/var/lib/rlaif RLAIF_HOST=0.0.0.0 RLAIF_PORT=8000
-VOLUME /var/lib/rlaif
+VOLUME /var/lib/rlaif /var/tmp/rlaif
 USER 10001:10001
 ENTRYPOINT ["rlaif"]
 

@@ -2,8 +2,8 @@
 # Install one set of locked dependencies, then the project, into a virtual environment.
 #
 #   scripts/install.sh dev            everything: tests, embedded servers, training (torch too)     -> .venv
-#   scripts/install.sh api DIR        the API, relay and client: no torch, no transformers          -> DIR
-#   scripts/install.sh worker DIR     the workers; torch for this machine, or as RLAIF_TORCH says   -> DIR
+#   scripts/install.sh api DIR        the API and the client: no torch, no Celery                  -> DIR
+#   scripts/install.sh worker DIR     relay and workers; torch as scripts/install_torch.sh says    -> DIR
 #
 # `make setup` and both stages of the Dockerfile run exactly this.
 set -euo pipefail

@@ -88,6 +88,9 @@ class Connection:
         except httpx.TransportError as error:
             errors.print(f"the download of {path} broke off: {error}", style="red")
             raise Refused(Exit.UNREACHABLE) from error
+        except OSError as error:
+            errors.print(f"{target} cannot be written: {error.strerror}", style="red")
+            raise typer.Exit(Exit.USAGE) from error
         finally:
             partial.unlink(missing_ok=True)
         return target.stat().st_size

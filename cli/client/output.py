@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.client.connection import errors
 from cli.exits import Exit
 
 console = Console(soft_wrap=True, highlight=False)
@@ -42,17 +43,41 @@ def show_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], *, as_json
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(_cell(_at(row, column)) for column in columns))
     console.print(table)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content; ends the command with the place of the mistake when it is not JSON."""
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object; ends the command with the place of the mistake when it does not."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        console.print(f"{path} is not JSON: {error}", style="red")
-        raise typer.Exit(Exit.USAGE) from error
+        raise unusable(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise unusable(f"{path} must hold one JSON object, not a {type(content).__name__}")
+    return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Ends the command when the file cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unusable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def unusable(reason: str) -> typer.Exit:
+    """The end of a command that was given something it cannot work with; the reason is printed."""
+    errors.print(reason, style="red")
+    return typer.Exit(Exit.USAGE)
+
+
+def _at(row: dict[str, Any], column: str) -> Any:
+    """The value of a column; `revision.number` reaches into an object."""
+    value: Any = row
+    for name in column.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _cell(value: Any) -> str:

@@ -10,7 +10,7 @@ import typer
 from rich.progress import wrap_file
 
 from cli.client.connection import Connection
-from cli.client.output import InputFile, Json, Key, Limit, console, read_json, show, show_rows
+from cli.client.output import InputFile, Json, Key, Limit, console, read_object, show, show_rows
 
 Name = Annotated[str | None, typer.Option(help="Name, unique in the project; the file's name when left out.")]
 
@@ -21,7 +21,7 @@ def _group(name: str, help_text: str, path: str, columns: Sequence[str]) -> type
 
     @group.command("list")
     def list_(limit: Limit = 50, as_json: Json = False) -> None:
-        """List them, newest last."""
+        """List them, newest first."""
         show_rows(Connection.from_environment().pages(path, limit=limit), columns, as_json=as_json)
 
     @group.command("show")
@@ -32,7 +32,7 @@ def _group(name: str, help_text: str, path: str, columns: Sequence[str]) -> type
     return group
 
 
-rubrics = _group("rubrics", "What “better” means.", "/v1/rubrics", ("id", "name", "revision", "created_at"))
+rubrics = _group("rubrics", "What “better” means.", "/v1/rubrics", ("id", "name", "revision.number", "created_at"))
 prompts = _group(
     "prompts", "Prompt sets.", "/v1/prompt-sets", ("id", "name", "train_count", "held_out_count", "digest")
 )
@@ -45,7 +45,7 @@ judges = _group("judges", "AI annotators.", "/v1/judges", ("id", "name", "kind",
 @rubrics.command("create")
 def create_rubric(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
     """Create a rubric from a JSON file: {"name", "description", "criteria": [...]}."""
-    body = read_json(file)
+    body = read_object(file)
     body["name"] = name or body.get("name") or file.stem
     show(Connection.from_environment().post("/v1/rubrics", body, key=key), as_json=as_json)
 
@@ -55,7 +55,7 @@ def revise_rubric(
     rubric_id: Annotated[str, typer.Argument(metavar="RUBRIC")], file: InputFile, key: Key = None, as_json: Json = False
 ) -> None:
     """Add a revision; content equal to an existing revision answers that one."""
-    body = read_json(file)
+    body = read_object(file)
     body.pop("name", None)
     show(Connection.from_environment().post(f"/v1/rubrics/{rubric_id}/revisions", body, key=key), as_json=as_json)
 
@@ -113,7 +113,7 @@ def upload_model(file: InputFile, name: Name = None, key: Key = None, as_json: J
 @judges.command("create")
 def create_judge(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
     """Create a judge from a JSON file: {"name", "spec": {"kind": "checks" | "openai" | "local", ...}}."""
-    body = read_json(file)
+    body = read_object(file)
     body["name"] = name or body.get("name") or file.stem
     show(Connection.from_environment().post("/v1/judges", body, key=key), as_json=as_json)
 
@@ -138,7 +138,7 @@ def set_secret(
         str, typer.Option(prompt=True, hide_input=True, envvar="RLAIF_SECRET_VALUE", help="Asked for when left out.")
     ],
 ) -> None:
-    """Store a secret; it can be replaced or deleted, never read."""
+    """Store a secret; it can be deleted, never read."""
     body = {"name": name, "host": host, "value": value}
     show(Connection.from_environment().post("/v1/secrets", body), as_json=False)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.client.connection import Connection
-from cli.client.output import InputFile, Json, Key, Limit, console, read_json, show, show_rows
+from cli.client.connection import Connection, errors
+from cli.client.output import InputFile, Json, Key, Limit, console, read_object, show, show_rows, write_text
 from cli.client.watch import exit_code, render, watch
 
 RunId = Annotated[str, typer.Argument(metavar="RUN")]
@@ -23,7 +23,7 @@ runs = typer.Typer(name="runs", help="Runs: one execution of a recipe each.", no
 def create(file: InputFile, follow: Watch = False, key: Key = None, as_json: Json = False) -> None:
     """Create a run from a JSON file: the body of POST /v1/runs, parts by id or inline."""
     connection = Connection.from_environment()
-    _present(connection, connection.post("/v1/runs", read_json(file), key=key), follow=follow, as_json=as_json)
+    _present(connection, connection.post("/v1/runs", read_object(file), key=key), follow=follow, as_json=as_json)
 
 
 @runs.command("list")
@@ -150,7 +150,7 @@ def report(
     """The evidence: is the checkpoint better, how sure is that, what was dropped, what did it cost."""
     answer = Connection.from_environment().request("GET", f"/v1/runs/{run_id}/report", params={"format": format_.value})
     if output:
-        output.write_text(answer.text, encoding="utf-8")
+        write_text(output, answer.text)
     else:
         print(answer.text)
 
@@ -166,10 +166,11 @@ def _steer(run_id: str, verb: str, *, as_json: bool, body: dict[str, Any] | None
 
 
 def _present(connection: Connection, run: dict[str, Any], *, follow: bool, as_json: bool) -> None:
+    """The run, after following it if asked to. With JSON, standard output holds the document alone."""
     if follow:
-        if not as_json:
-            console.print(f"{run['id']}  {run['name']}")
-        run = watch(connection, run["id"], console)
+        shown = errors if as_json else console
+        shown.print(f"{run['id']}  {run['name']}")
+        run = watch(connection, run["id"], shown)
     if as_json:
         show(run, as_json=True)
     else:

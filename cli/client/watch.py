@@ -16,7 +16,7 @@ from cli.exits import Exit
 TERMINAL = ("succeeded", "failed", "cancelled")
 WAIT_S = 5
 COLOURS = {"succeeded": "green", "reused": "green", "running": "cyan", "failed": "red", "cancelled": "yellow"}
-SHOWN = ("loss", "accuracy", "margin", "reward_accuracy", "kl")
+SHOWN = ("loss", "accuracy", "margin", "reference_kl")
 
 
 def watch(connection: Connection, run_id: str, console: Console) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _row(stage: dict[str, Any]) -> tuple[Text | ProgressBar | str, ...]:
     )
     rate = stage.get("throughput")
     return (
-        Text(f"{stage['kind']} {status}", style=COLOURS.get(status, "dim")),
+        Text(_title(stage), style=COLOURS.get(status, "dim")),
         bar,
         f"{stage['done_shards']}/{stage['total_shards']}",
         f"{done}/{total}",
@@ -65,6 +65,12 @@ def _row(stage: dict[str, Any]) -> tuple[Text | ProgressBar | str, ...]:
         _metrics(stage),
         _cost(stage),
     )
+
+
+def _title(stage: dict[str, Any]) -> str:
+    """A running stage names its phase, where that says more than the stage does."""
+    phase = stage["phase"] if stage["status"] == "running" and stage["phase"] != stage["kind"] else ""
+    return f"{stage['kind']} {stage['status']} {phase}".rstrip()
 
 
 def _duration(seconds: float | None) -> str:
@@ -77,8 +83,6 @@ def _duration(seconds: float | None) -> str:
 def _metrics(stage: dict[str, Any]) -> str:
     metrics = stage.get("metrics") or {}
     shown = [f"{name} {metrics[name]:.3f}" for name in SHOWN if isinstance(metrics.get(name), int | float)]
-    if "step" in metrics and "total" in metrics:
-        shown.insert(0, f"step {metrics['step']:.0f}/{metrics['total']:.0f}")
     return "  ".join(shown)
 
 
@@ -91,7 +95,12 @@ def _cost(stage: dict[str, Any]) -> str:
 def _reason(run: dict[str, Any]) -> str:
     if run.get("error"):
         return f"{run['error'].get('code')}: {run['error'].get('detail')}"
-    return run.get("pause_reason") or ""
+    waiting = [
+        f"{stage['kind']} waits: {stage['waiting_for']['detail']}"
+        for stage in run["stages"]
+        if stage.get("waiting_for")
+    ]
+    return run.get("pause_reason") or "\n".join(waiting)
 
 
 def _say_lines(run: dict[str, Any], said: set[str], console: Console) -> None:
@@ -99,7 +108,7 @@ def _say_lines(run: dict[str, Any], said: set[str], console: Console) -> None:
     if console.is_terminal:
         return
     for stage in run["stages"]:
-        line = f"{stage['kind']} {stage['status']}"
+        line = _title(stage)
         quarter = 4 * stage["done_units"] // max(stage["total_units"], 1)
         key = f"{line} {stage['phase']} {quarter}"
         if stage["status"] != "pending" and key not in said:
@@ -107,4 +116,4 @@ def _say_lines(run: dict[str, Any], said: set[str], console: Console) -> None:
             rest = (
                 f"{stage['done_shards']}/{stage['total_shards']} shards  {stage['done_units']}/{stage['total_units']}"
             )
-            console.print(f"{line:<24} {rest}  {_metrics(stage)}  {_duration(stage.get('eta_seconds'))}".rstrip())
+            console.print(f"{line:<28} {rest}  {_metrics(stage)}  {_duration(stage.get('eta_seconds'))}".rstrip())

@@ -35,7 +35,8 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a user may choose. A URL given here replaces the embedded server; `durable=False` is for tests alone."""
+    """What a user may choose. A URL given here replaces the embedded server; `durable=False` is for data that is
+    thrown away: tests, the demo."""
 
     database_url: str | None = None
     redis_url: str | None = None

@@ -15,6 +15,7 @@ import yaml
 
 from app.config import Settings
 from cli.main import app
+from cli.stack.ready import READY_FILE
 
 ROOT = Path(__file__).parents[2]
 OURS = ("migrate", "api", "relay", "worker-io", "worker-gpu")
@@ -65,7 +66,7 @@ class TestCompose:
                 assert name.endswith("_FILE") or not re.search("PASSWORD|SECRET_KEY|TOKEN", name), (name, value)
 
     def test_settings_named_there_exist(self, compose: dict[str, Any]) -> None:
-        known = {f"RLAIF_{name}".upper() for name in Settings.model_fields} | {"RLAIF_SECRETS_DIR"}
+        known = {f"RLAIF_{name}".upper() for name in Settings.model_fields} | {"RLAIF_SECRETS_DIR", READY_FILE}
         assert set(compose["services"]["api"]["environment"]) <= known
 
     def test_the_gpu_worker_asks_for_the_nvidia_runtime(self, compose: dict[str, Any]) -> None:
