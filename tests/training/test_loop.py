@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workers.training.contracts import Optimisation, Schedule
+from workers.training.contracts import Optimisation
 from workers.training.loop import epoch_batches, learning_rate_at
 
 LENGTHS = np.random.default_rng(0).integers(10, 200, size=1000).tolist()
@@ -42,10 +42,3 @@ class TestLearningRate:
         assert rates[10] == 2.0
         assert rates[55] == pytest.approx(1.0)
         assert rates[99] == pytest.approx(2 / 90)
-
-    def test_cosine(self) -> None:
-        config = Optimisation(
-            model_dir=Path(), learning_rate=2.0, epochs=1, batch_size=1, warmup_ratio=0.0, schedule=Schedule.COSINE
-        )
-        rates = [learning_rate_at(step, 100, config) for step in (0, 25, 50, 75)]
-        assert rates == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5])

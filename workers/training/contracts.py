@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from workers.sampling.engine import Messages, Progress, Tools
@@ -17,7 +16,6 @@ __all__ = [
     "Optimisation",
     "PreferencePair",
     "Progress",
-    "Schedule",
     "StateMismatch",
     "TemplateRewritesPrompt",
     "Tools",
@@ -104,13 +102,6 @@ class Conversation:
     tools: Tools | None = None
 
 
-class Schedule(StrEnum):
-    """How the learning rate falls to zero after the warm-up."""
-
-    LINEAR = "linear"
-    COSINE = "cosine"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
     """Settings that every method shares; `batch_size` and `save_steps` count pairs and optimiser steps."""
@@ -122,7 +113,6 @@ class Optimisation:
     gradient_accumulation_steps: int = 1
     max_length: int = 1024
     warmup_ratio: float = 0.1
-    schedule: Schedule = Schedule.LINEAR
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
     seed: int = 0

@@ -21,7 +21,6 @@ from workers.training.contracts import (
     NonFiniteLoss,
     Optimisation,
     Progress,
-    Schedule,
     StateMismatch,
     TrainingStopped,
 )
@@ -73,13 +72,11 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: 
 
 
 def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
-    """The rate of optimiser step `step` (from 0): linear warm-up that starts above zero, then decay towards zero."""
+    """The rate of optimiser step `step` (from 0): linear warm-up that starts above zero, then linear decay to zero."""
     warmup = math.ceil(total * config.warmup_ratio)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
-    if config.schedule is Schedule.COSINE:
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     return config.learning_rate * (1 - done)
 
 
