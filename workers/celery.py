@@ -39,6 +39,11 @@ def configuration() -> dict[str, Any]:
             "socket_timeout": 5,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            # What sends gives up at once and is called again: it must not sit on rows while the broker is away.
+            "max_retries": 1,
+            "interval_start": 0.1,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
         },
         "imports": ["workers.tasks"],
         "task_queues": {queue.value: {} for queue in Queue},

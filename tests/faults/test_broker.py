@@ -49,6 +49,19 @@ def test_f7_down_at_submit(arena: Arena) -> None:
     arena.check(run_id)
 
 
+def test_f7_the_relay_ends_when_asked_though_the_broker_is_away(arena: Arena) -> None:
+    arena.stack.stop("redis")
+    arena.submit(4)
+    time.sleep(1)
+
+    arena.stack.terminate("relay")
+
+    relay = arena.stack.processes["relay"]
+    wait_for(lambda: relay.returncode is not None, what="the relay ends", timeout_s=5)
+    assert relay.returncode == 0
+    assert arena.outbox_length() == 4
+
+
 def test_f7_hung_at_submit(arena: Arena) -> None:
     arena.stack.suspend("redis")
     run_id = arena.submit(4)

@@ -123,6 +123,7 @@ class TestMutants:
         arena.stack.start("mutant")
         run_id = arena.submit(4)
         wait_for(lambda: arena.outbox_length() == 0, what="the mutant has forgotten")
+        time.sleep(2)  # and its attempts to send are over
         arena.stack.start("redis")
         time.sleep(4)
 

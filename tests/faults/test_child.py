@@ -73,7 +73,12 @@ def test_a_child_dies_with_its_supervisor(arena: Arena) -> None:
 def test_a_killed_fork_server_takes_its_children_and_is_replaced(arena: Arena) -> None:
     run_id = arena.submit(2, Work.SLOW)
     arena.wait_note("called", count=2)
-    (server,) = [one for one in arena.stack.children("worker-io") if "forkserver" in " ".join(one.cmdline())]
+    worker = arena.stack.processes["worker-io"].pid
+    (server,) = [
+        one
+        for one in arena.stack.children("worker-io")
+        if one.ppid() == worker and "multiprocessing.forkserver" in " ".join(one.cmdline())
+    ]
     server.kill()
 
     arena.wait(run_id, RunStatus.SUCCEEDED)
