@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
     "judge": {"prompts_per_shard": 4},
     "prefer": {"max_length": 128},
     "reward_model": {"learning_rate": 5e-4, "epochs": 3, "batch_size": 4, "max_length": 128, "save_steps": 3},
-    "policy": {"learning_rate": 1e-4, "epochs": 3, "batch_size": 4, "max_length": 128, "save_steps": 3},
+    "policy": {"learning_rate": 1e-4, "epochs": 4, "batch_size": 4, "max_length": 128, "save_steps": 3},
     "evaluate": {"bootstrap_samples": 200},
 }
 Json = dict[str, Any]
@@ -52,8 +52,11 @@ class Service(RealStack):
         super().__init__(root, models_dir=EXAMPLES)
         self.judge = judge
         self._numbers = itertools.count(1)
-        self.env["*"] |= {"RLAIF_PRIVATE_NETWORKS": "127.0.0.0/8"}
-        self.env["worker-gpu"] |= {"OMP_NUM_THREADS": "1"}  # of a tiny model's steps most are shorter than a hand-over
+        self.env["*"] |= {"RLAIF_PRIVATE_NETWORKS": "127.0.0.0/8", "RLAIF_LEASE_S": "5"}
+        self.env["worker-gpu"] |= {
+            "OMP_NUM_THREADS": "1",  # most steps of a tiny model are shorter than a hand-over
+            "RLAIF_HEARTBEAT_S": "0.2",  # a training of seconds is seen, paused and cancelled in its middle
+        }
 
     def mend(self) -> None:
         """Start again what a test killed, let the judge answer plainly, and cancel runs that are still open."""
