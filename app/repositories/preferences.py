@@ -94,20 +94,19 @@ def believed(session: Session, run_id: str, *, round_: int, tie_margin: float) -
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Of the preferences to train on: how many were kept, and how many of these prefer a side and have weight."""
+    """Of the train prompts' comparisons: how many were kept, and how many of these prefer a side and have weight."""
 
+    comparisons: int
     kept: int
     decided: int
 
 
 def training_signal(session: Session, run_id: str, *, round_: int) -> Signal:
-    decided = (Preference.probability != 0.5) & (Preference.weight > 0)
+    kept = Preference.drop_reason.is_(None)
+    decided = kept & (Preference.probability != 0.5) & (Preference.weight > 0)
     row = session.execute(
-        select(func.count(), func.count().filter(decided)).where(
-            Preference.run_id == run_id,
-            Preference.round == round_,
-            Preference.split == Split.TRAIN,
-            Preference.drop_reason.is_(None),
+        select(func.count(), func.count().filter(kept), func.count().filter(decided)).where(
+            Preference.run_id == run_id, Preference.round == round_, Preference.split == Split.TRAIN
         )
     ).one()
     return Signal(*row)

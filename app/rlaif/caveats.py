@@ -143,8 +143,11 @@ def _of_reward_model(findings: Findings) -> Iterator[Caveat]:
 
 def _of_preferences(findings: Findings) -> Iterator[Caveat]:
     figures = findings.preferences
-    if figures is not None and figures.comparisons and figures.kept < FEW_KEPT * figures.comparisons:
+    if figures is None or figures.comparisons_train == 0:
+        return
+    if figures.kept_train < FEW_KEPT * figures.comparisons_train:
         yield Caveat(
             code="few_preferences_kept",
-            detail=f"Only {figures.kept} of {figures.comparisons} comparisons became preferences.",
+            detail=f"Only {figures.kept_train} of {figures.comparisons_train} comparisons to train on became "
+            "preferences.",
         )

@@ -70,10 +70,12 @@ class JudgeMetrics(_Evidence):
 
 
 class PreferenceMetrics(_Evidence):
-    """What became of the comparisons. `comparisons` is `kept` and everything in `dropped`."""
+    """What became of the comparisons. `comparisons` is `kept` and everything in `dropped`, of both splits."""
 
     comparisons: Count
     kept: Count
+    comparisons_train: Count  # of `comparisons`, those of train prompts: held-out ones are never trained on
+    kept_train: Count  # what training learns from
     dropped: dict[str, Annotated[int, Field(ge=1)]]  # Preference.drop_reason -> how many
     ties: Count  # kept, but believed to be a tie
     mean_margin: Share | None  # mean |2p - 1| of what was kept
@@ -82,6 +84,11 @@ class PreferenceMetrics(_Evidence):
     def _adds_up(self) -> Self:
         if self.comparisons != self.kept + sum(self.dropped.values()):
             raise ValueError(f"{self.comparisons} comparisons are not {self.kept} kept and {self.dropped} dropped")
+        if not self.kept_train <= self.comparisons_train <= self.comparisons or self.kept_train > self.kept:
+            raise ValueError(
+                f"{self.kept_train} of {self.comparisons_train} train comparisons kept cannot be among {self.kept} of "
+                f"{self.comparisons}"
+            )
         return self
 
 

@@ -132,6 +132,7 @@ def _training(report: Report) -> Iterator[Block]:
     if (figures := report.preferences) is not None:
         rows.append(("comparisons", str(figures.comparisons)))
         rows.append(("preferences kept", f"{figures.kept} ({figures.ties} ties)"))
+        rows.append(("to train on", f"{figures.kept_train} of {figures.comparisons_train} comparisons"))
         rows += [(f"dropped: {reason}", str(count)) for reason, count in sorted(figures.dropped.items())]
     if (model := report.reward_model) is not None:
         if (accuracy := model.held_out_accuracy) is not None:

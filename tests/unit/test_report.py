@@ -26,6 +26,15 @@ JUDGE: dict[str, Any] = {
     "first_position_preference": 0.01,
     "prefer_longer_share": 0.5,
 }
+PREFERENCES: dict[str, Any] = {
+    "comparisons": 20,
+    "kept": 18,
+    "comparisons_train": 16,
+    "kept_train": 14,
+    "dropped": {"identical": 2},
+    "ties": 1,
+    "mean_margin": 0.5,
+}
 
 
 def win_rate(value: float = 0.78, half: float = 0.06, **changes: Any) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def findings(**changes: Any) -> Findings:
             },
             "judge": {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": JUDGE},
             "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", "family": "gpt", "metrics": JUDGE},
-            "preferences": {"comparisons": 20, "kept": 18, "dropped": {"identical": 2}, "ties": 1, "mean_margin": 0.5},
+            "preferences": PREFERENCES,
             "reward_model": {
                 "held_out_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "confidence": 0.95, "n": 90},
                 "prefer_longer_accuracy": 0.5,
@@ -143,10 +152,7 @@ class TestCaveats:
             ("inconsistent_judge", {"judge": judge(position_consistency=0.69)}),
             ("position_bias", {"judge": judge(first_position_preference=-0.21)}),
             ("length_bias", {"judge": judge(prefer_longer_share=0.71)}),
-            (
-                "few_preferences_kept",
-                {"preferences": {"comparisons": 9, "kept": 4, "dropped": {"x": 5}, "ties": 0, "mean_margin": 0.1}},
-            ),
+            ("few_preferences_kept", {"preferences": PREFERENCES | {"kept_train": 7}}),
         ],
     )
     def test_each_doubt_is_raised_alone(self, code: str, changes: dict[str, Any]) -> None:
@@ -243,7 +249,12 @@ class TestEvidence:
 
     def test_what_was_dropped_and_kept_adds_up(self) -> None:
         with pytest.raises(ValidationError, match="are not 3 kept"):
-            PreferenceMetrics(comparisons=5, kept=3, dropped={"identical": 1}, ties=0, mean_margin=None)
+            PreferenceMetrics.model_validate(PREFERENCES | {"kept": 3})
+
+    @pytest.mark.parametrize("counts", [{"kept_train": 19}, {"comparisons_train": 21}, {"comparisons_train": 10}])
+    def test_what_is_trained_on_is_part_of_what_was_kept(self, counts: dict[str, int]) -> None:
+        with pytest.raises(ValidationError, match="cannot be among"):
+            PreferenceMetrics.model_validate(PREFERENCES | counts)
 
     @pytest.mark.parametrize("schema", [EvaluationMetrics, RewardModelMetrics, PreferenceMetrics])
     def test_nothing_has_a_default(self, schema: Any) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db.ids import Kind, new_id
 from app.db.models import Comparison, CompletionSource, Preference, Split
 from app.repositories.completions import completions_of
-from app.repositories.preferences import believed, training_signal
+from app.repositories.preferences import Signal, believed, training_signal
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.repositories.verdicts import verdicts_of
@@ -45,8 +45,9 @@ def run(context: StageContext) -> StageOutcome:
             done += len(prompts)
             context.progress.report(done, inputs.run.prompts, {})
     with context.read() as session:
-        metrics = _metrics(session, context)
-        _require_signal(session, context, metrics)
+        signal = training_signal(session, context.work.run_id, round_=context.work.round)
+        metrics = _metrics(session, context, signal)
+    _require_signal(signal, metrics)
     return StageOutcome(done, metrics.model_dump(mode="json"))
 
 
@@ -152,25 +153,27 @@ def _provenance(belief: Belief) -> dict[str, Any]:
     }
 
 
-def _metrics(session: Session, context: StageContext) -> PreferenceMetrics:
+def _metrics(session: Session, context: StageContext, signal: Signal) -> PreferenceMetrics:
     counts = believed(session, context.work.run_id, round_=context.work.round, tie_margin=TIE_MARGIN)
     return PreferenceMetrics(
         comparisons=counts.kept + sum(counts.dropped.values()),
         kept=counts.kept,
+        comparisons_train=signal.comparisons,
+        kept_train=signal.kept,
         dropped=counts.dropped,
         ties=counts.ties,
         mean_margin=counts.mean_margin,
     )
 
 
-def _require_signal(session: Session, context: StageContext, metrics: PreferenceMetrics) -> None:
+def _require_signal(signal: Signal, metrics: PreferenceMetrics) -> None:
     """Raises StageRefused when training would have nothing to learn from."""
-    signal = training_signal(session, context.work.run_id, round_=context.work.round)
     if signal.kept == 0:
         raise StageRefused(
             "no_preferences",
-            f"none of {metrics.comparisons} comparisons gives a preference to train on (dropped: {metrics.dropped}): "
-            "sample more or more varied completions, or loosen prefer.minimum_margin and prefer.inconsistent",
+            f"none of {signal.comparisons} train comparisons gives a preference to train on (dropped, with held-out "
+            f"ones: {metrics.dropped}): sample more or more varied completions, or loosen prefer.minimum_margin and "
+            "prefer.inconsistent",
         )
     if signal.decided == 0:
         raise StageRefused(

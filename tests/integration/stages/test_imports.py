@@ -63,6 +63,7 @@ class TestImportedPreferences:
         run = imported(world, bringing((0, 1, 0.9), (0, 2, 0.9)))
         metrics = PreferenceMetrics.model_validate(world.stage(run.id, StageKind.PREFER).metrics)
         assert (metrics.kept, metrics.dropped) == (6, {"identical": 6})
+        assert (metrics.comparisons_train, metrics.kept_train) == (8, 4)
 
     def test_candidates_that_are_the_same_once_cut_are_dropped_and_counted(self, world: World) -> None:
         start = " ".join(["kites fly high"] * 20)
@@ -81,6 +82,7 @@ class TestImportedPreferences:
         run = imported(world, bringing((0, 2, 0.9)))
         assert run.error is not None
         assert (run.status, run.error["code"]) == (RunStatus.FAILED, "no_preferences")
+        assert "none of 4 train comparisons" in run.error["detail"]
         assert "identical" in run.error["detail"]
 
     def test_a_whole_run_needs_no_training_judge(self, world: World) -> None:

@@ -36,7 +36,15 @@ FIGURES: dict[str, dict[str, Any]] = {
         "first_position_preference": 0.05,
         "prefer_longer_share": 0.4,
     },
-    "prefer": {"comparisons": 20, "kept": 17, "dropped": {"identical": 3}, "ties": 2, "mean_margin": 0.6},
+    "prefer": {
+        "comparisons": 20,
+        "kept": 17,
+        "comparisons_train": 16,
+        "kept_train": 14,
+        "dropped": {"identical": 3},
+        "ties": 2,
+        "mean_margin": 0.6,
+    },
     "reward_model": {
         "held_out_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "confidence": 0.95, "n": 80},
         "prefer_longer_accuracy": 0.45,
