@@ -24,7 +24,7 @@ WORKERS = ("worker-io", "worker-io-2")
 
 
 @pytest.mark.parametrize(
-    ("shards", "kills"), [(160, 8), pytest.param(10_000, 200, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
+    ("shards", "kills"), [(120, 6), pytest.param(10_000, 200, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
 )
 def test_f1_random_kills_lose_and_double_nothing(arena: Arena, shards: int, kills: int) -> None:
     arena.part("relay-2", "cli.main", "relay")
@@ -45,7 +45,7 @@ def test_f1_random_kills_lose_and_double_nothing(arena: Arena, shards: int, kill
     assert len(finding.recovered) >= kills // 2
 
 
-@pytest.mark.parametrize(("tasks", "kills"), [(30, 3), pytest.param(2000, 40, marks=[pytest.mark.soak])])
+@pytest.mark.parametrize(("tasks", "kills"), [(24, 2), pytest.param(2000, 40, marks=[pytest.mark.soak])])
 def test_f1_control_plain_celery_loses_or_doubles(arena: Arena, tasks: int, kills: int) -> None:
     dice = random.Random(1)
     with Celery(broker=broker_url(arena.stack.redis_url), set_as_current=False) as app:
