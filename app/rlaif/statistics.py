@@ -91,6 +91,17 @@ def length_difference(pairs: Sequence[tuple[float, int, int]]) -> LengthDifferen
     )
 
 
+def pass_hat(trials: Sequence[Sequence[bool]], k: int) -> float:
+    """pass^k: the chance that k trials of a task all succeed, C(c, k) / C(n, k), averaged over tasks.
+
+    tau-bench (arXiv 2406.12045); unbiased, and not pass@k, the chance that one of them does. `trials` holds each
+    task's outcomes. Raises NothingToEstimate without a task, or with one that was tried fewer than k times.
+    """
+    if not trials or any(len(outcomes) < k for outcomes in trials):
+        raise NothingToEstimate(f"pass^{k} needs at least one task, and {k} trials of each")
+    return mean(math.comb(sum(outcomes), k) / math.comb(len(outcomes), k) for outcomes in trials)
+
+
 def _resampled_means(
     sums: NDArray[np.float64], sizes: NDArray[np.int64], *, rng: np.random.Generator, samples: int
 ) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rlaif.statistics import NothingToEstimate, clustered_mean, length_difference, win_rate
+from app.rlaif.statistics import NothingToEstimate, clustered_mean, length_difference, pass_hat, win_rate
 from tests.unit.verdicts import probabilities
 
 outcomes = st.dictionaries(st.text(max_size=3), st.lists(probabilities, max_size=4), max_size=12).filter(
@@ -93,3 +93,20 @@ class TestLengthDifference:
     def test_without_pairs_is_an_error(self) -> None:
         with pytest.raises(NothingToEstimate):
             length_difference([])
+
+
+class TestPassHat:
+    def test_by_hand(self) -> None:
+        trials = [[True, True, True, False], [True, False, False, False]]
+        assert [pass_hat(trials, k) for k in (1, 2, 3, 4)] == [(3 / 4 + 1 / 4) / 2, (3 / 6 + 0) / 2, (1 / 4) / 2, 0]
+
+    @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=6), min_size=1, max_size=8))
+    def test_falls_with_k_and_starts_at_the_success_rate(self, trials: list[list[bool]]) -> None:
+        values = [pass_hat(trials, k) for k in range(1, 5)]
+        assert values == sorted(values, reverse=True)
+        assert values[0] == pytest.approx(sum(sum(task) / len(task) for task in trials) / len(trials))
+
+    @pytest.mark.parametrize("trials", [[], [[True]]])
+    def test_too_few_trials_are_an_error(self, trials: list[list[bool]]) -> None:
+        with pytest.raises(NothingToEstimate):
+            pass_hat(trials, 2)
