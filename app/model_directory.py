@@ -19,6 +19,7 @@ import jinja2.parser
 
 from app.json_text import InvalidJson, parse_file
 from app.safetensors_header import InvalidSafetensors, tensor_sizes
+from app.tokenizer_document import InvalidTokenizer, require_tokenizer
 
 # model_type -> (architecture, family). A judge of another family evaluates, so relatives share a family's name.
 ARCHITECTURES = {
@@ -70,7 +71,6 @@ _REFUSED_KEYS = {
 }
 _NOT_DATA = {b"PK\x03\x04": "a zip or torch archive", b"\x7fELF": "a program", b"MZ": "a program", b"#!": "a script"}
 _MAX_JSON_BYTES = 128 * 2**20
-_TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 
 
 class _GenerationTag(jinja2.ext.Extension):
@@ -112,7 +112,7 @@ def inspect_model(directory: Path) -> ModelFacts:
     for name, document in documents.items():
         _require_no_code(name, document)
     architecture, family = _architecture(documents)
-    _require_tokenizer(files, documents)
+    _require_tokenizer(documents)
     _require_chat_template(files, documents)
     return ModelFacts(family, architecture, _parameters(files, documents))
 
@@ -176,14 +176,20 @@ def _architecture(documents: dict[str, Any]) -> tuple[str, str]:
     return known
 
 
-def _require_tokenizer(files: dict[str, Path], documents: dict[str, Any]) -> None:
-    if not any(all(name in files for name in names) for names in _TOKENIZERS):
-        raise InvalidModel("tokenizer.json", "missing: a model needs its tokenizer, as tokenizer.json for example")
+def _require_tokenizer(documents: dict[str, Any]) -> None:
+    """Every stage reads tokenizer.json, with a library that cannot read the other formats."""
     if not isinstance(documents.get("tokenizer_config.json"), dict):
         raise InvalidModel("tokenizer_config.json", "missing or not an object: every tokenizer needs one")
-    tokenizer: Any = documents.get("tokenizer.json", {"model": {}})
-    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("model"), dict):
-        raise InvalidModel("tokenizer.json", "it has no `model` object, so it is not a tokenizer")
+    if "tokenizer.json" not in documents:
+        raise InvalidModel(
+            "tokenizer.json",
+            "missing: tokenizer.model, or vocab.json and merges.txt, are not read here; make it with transformers' "
+            "`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+        )
+    try:
+        require_tokenizer(documents["tokenizer.json"])
+    except InvalidTokenizer as error:
+        raise InvalidModel("tokenizer.json", str(error)) from error
 
 
 def _require_chat_template(files: dict[str, Path], documents: dict[str, Any]) -> None:

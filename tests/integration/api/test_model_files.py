@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from safetensors import safe_open
+from tokenizers import Tokenizer, models
 
 from app.archives import InvalidArchive, unpack
 from app.model_directory import InvalidModel, inspect_model
@@ -30,6 +32,28 @@ def _parameters() -> int:
 
 
 PARAMETERS = _parameters()
+
+
+BROKEN_TOKENIZERS: list[tuple[dict[str, Any], str]] = [
+    ({"type": "Nope", "vocab": {"a": 0}}, "known: BPE"),
+    ({"type": "BPE", "merges": []}, "vocab is missing"),
+    ({"type": "BPE", "vocab": ["a"], "merges": []}, "vocab is missing"),
+    ({"type": "BPE", "vocab": {"a": 0}}, "merges is missing"),
+    ({"type": "BPE", "vocab": {"a": "0"}, "merges": []}, "no token id"),
+    ({"type": "WordPiece", "vocab": {"a": -1}}, "no token id"),
+    ({"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}, "'b', which"),
+    ({"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}, "'ab', which"),
+    ({"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}, "no pair"),
+    ({"type": "Unigram", "vocab": {"a": 0}}, "list of tokens"),
+    ({"type": "Unigram", "vocab": [["a", "b"]]}, "no token with a score"),
+]
+SOUND_TOKENIZERS = [
+    models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]),
+    models.BPE({"a": 0, "##b": 1, "ab": 2}, [("a", "##b")], continuing_subword_prefix="##"),
+    models.Unigram([("a", -0.5)]),
+    models.WordLevel({"a": 0}, unk_token="a"),
+    models.WordPiece({"a": 0}, unk_token="a"),
+]
 
 
 class Canary:
@@ -186,6 +210,27 @@ class TestInspect:
     def test_a_broken_tokenizer(self, directory: Path, content: bytes) -> None:
         (directory / "tokenizer.json").write_bytes(content)
         self.refused(directory, "tokenizer.json")
+
+    @pytest.mark.parametrize("instead", [("tokenizer.model",), ("vocab.json", "merges.txt")])
+    def test_a_tokenizer_in_another_format(self, directory: Path, instead: tuple[str, ...]) -> None:
+        """The stages read tokenizer.json alone: a model without it would be refused in its first run."""
+        (directory / "tokenizer.json").unlink()
+        for name in instead:
+            (directory / name).write_text("{}")
+        self.refused(directory, "tokenizer.json", re.escape("AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"))
+
+    @pytest.mark.parametrize(("model", "match"), BROKEN_TOKENIZERS)
+    def test_a_tokenizer_that_could_not_be_loaded(self, directory: Path, model: dict[str, Any], match: str) -> None:
+        """By the library that loads it too, which is not at hand where models are registered."""
+        edit(directory / "tokenizer.json", model=model)
+        with pytest.raises(BaseException, match=r"\S"):
+            Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.refused(directory, "tokenizer.json", match)
+
+    @pytest.mark.parametrize("model", SOUND_TOKENIZERS)
+    def test_every_kind_of_tokenizer(self, directory: Path, model: models.Model) -> None:
+        (directory / "tokenizer.json").write_text(Tokenizer(model).to_str())
+        assert inspect_model(directory).family == "llama"
 
     def test_sharded_weights(self, directory: Path) -> None:
         (directory / "model.safetensors").rename(directory / "model-00001-of-00001.safetensors")
