@@ -74,7 +74,20 @@ class TestLoss:
         objective = DPOObjective(CompletionScorer(load_policy(model_dir).model), beta=0.3, sft_weight=0.7)
         there, back = objective(items), objective(swapped)
         assert there.loss.item() == pytest.approx(back.loss.item(), rel=1e-6)
-        assert there.metrics["margin"].item() == pytest.approx(back.metrics["margin"].item(), rel=1e-5)
+        margins = [result.metrics["margin"].total.item() for result in (there, back)]
+        assert margins[0] == pytest.approx(margins[1], rel=1e-5)
+
+    def test_ties_are_in_no_figure_of_chosen_and_rejected(self, model_dir: Path) -> None:
+        pairs = make_pairs(6)
+        ties = [replace(pair, id=f"tie-{pair.id}", probability=0.5) for pair in pairs]
+        objective = DPOObjective(CompletionScorer(load_policy(model_dir).model), beta=0.3, sft_weight=0.7)
+        items = [ReferencedPair(pair, -20.0, -31.0) for pair in encode_all(model_dir, [*pairs, *ties])]
+        alone = objective([item for item in items if not item.pair.is_tie]).metrics
+        mixed = objective(items).metrics
+        assert mixed["preference_loss"].count == 12
+        for name in ("chosen_logp", "rejected_logp", "chosen_reward", "rejected_reward", "margin", "accuracy"):
+            assert mixed[name].count == 6
+            assert mixed[name].total.item() == pytest.approx(alone[name].total.item(), rel=1e-5), name
 
     def test_a_head_that_scales_its_logits_is_scored_through_the_model(self, model_dir: Path) -> None:
         pair = encode_all(model_dir, make_pairs(1))[0]

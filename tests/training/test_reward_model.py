@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs
 from workers.training.checkpoint import load_scalar_model
 from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData
+from workers.training.figures import Figures
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import epoch_batches
 from workers.training.pairs import EncodedPair, PairEncoder, encode_answer
@@ -100,6 +101,33 @@ class TestLoss:
             expected += 0.05 * (first + second) ** 2
         loss = RewardObjective(reward_model, centering=0.05)(pairs).loss
         assert loss.item() == pytest.approx(expected / 7, rel=1e-5)
+
+    def test_accuracy_and_margin_are_of_decided_pairs_however_they_are_batched(
+        self, model_dir: Path, tmp_path: Path
+    ) -> None:
+        """A step of eight batches of one: with ties among them, its figures are those of the decided pairs."""
+        decided = make_pairs(5)
+        ties = [replace(pair, id=f"tie-{pair.id}", probability=0.5) for pair in make_pairs(3, seed=4)]
+        config = replace(config_for(model_dir), epochs=1, batch_size=1, gradient_accumulation_steps=8)
+        result = train_reward_model(config, RewardModelData([*decided, *ties], []), tmp_path, Recorder())
+        start = load_scalar_model(model_dir, seed=config.seed)
+        encoder = PairEncoder(start.tokenizer, start.stop_ids, 128, close_truncated=True)
+        pairs = encoder.encode_pairs(decided).pairs
+        first, second = (side.tolist() for side in pair_rewards(start, pairs))
+        margins = [
+            (a - b) * (1 if pair.probability > 0.5 else -1) for pair, a, b in zip(pairs, first, second, strict=True)
+        ]
+        assert result.metrics["margin"] == pytest.approx(sum(margins) / 5, abs=1e-6)
+        assert result.metrics["accuracy"] == pytest.approx(sum(margin > 0 for margin in margins) / 5)
+
+    def test_ties_alone_have_no_accuracy(self, model_dir: Path) -> None:
+        start = load_scalar_model(model_dir, seed=1)
+        encoder = PairEncoder(start.tokenizer, start.stop_ids, 128, close_truncated=True)
+        ties = encoder.encode_pairs([replace(pair, probability=0.5) for pair in make_pairs(3)]).pairs
+        figures = Figures()
+        metrics = RewardObjective(start, centering=0.0)(ties).metrics
+        figures.add({name: (mean.total.item(), mean.count.item()) for name, mean in metrics.items()})
+        assert figures.means().keys() == {"preference_loss", "mean_reward"}
 
     @pytest.mark.filterwarnings("ignore")
     def test_hard_labels_equal_trl(self, tmp_path: Path) -> None:

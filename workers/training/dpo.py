@@ -19,6 +19,7 @@ import torch
 from workers.training.checkpoint import load_policy, save_model
 from workers.training.completion_logprobs import CompletionScorer, PairLogprobs
 from workers.training.contracts import Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.figures import Mean
 from workers.training.loop import BatchLoss, Loop, autocast
 from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, soft_log_loss
 from workers.training.state import CorruptState, TrainingState, publish, read
@@ -109,7 +110,10 @@ def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, 
 
 
 class DPOObjective:
-    """The loss of a batch, and the figures by which people watch DPO: rewards are beta * log(pi / ref)."""
+    """The loss of a batch, and the figures by which people watch DPO: rewards are beta * log(pi / ref).
+
+    A tie has no chosen side and is in none of the figures of chosen and rejected completions.
+    """
 
     def __init__(self, scorer: CompletionScorer, *, beta: float, sft_weight: float) -> None:
         self._scorer = scorer
@@ -127,16 +131,17 @@ class DPOObjective:
         chosen, rejected = _sides(first_is_better, reward_first, reward_second)
         chosen_logp, rejected_logp = _sides(first_is_better, policy.first, policy.second)
         with torch.no_grad():
+            decided = probability != 0.5
             metrics = {
-                "preference_loss": (weight * preference).mean(),
-                "sft_loss": nll,
-                "chosen_logp": chosen_logp.mean(),
-                "rejected_logp": rejected_logp.mean(),
-                "chosen_reward": chosen.mean(),
-                "rejected_reward": rejected.mean(),
-                "margin": (chosen - rejected).mean(),
-                "accuracy": (chosen > rejected).float().mean(),
-                "reference_kl": (ref_first - policy.first + ref_second - policy.second).mean() / 2,
+                "preference_loss": Mean.over(weight * preference),
+                "sft_loss": Mean.over(nll.expand(len(batch))),
+                "chosen_logp": Mean.over(chosen_logp, decided),
+                "rejected_logp": Mean.over(rejected_logp, decided),
+                "chosen_reward": Mean.over(chosen, decided),
+                "rejected_reward": Mean.over(rejected, decided),
+                "margin": Mean.over(chosen - rejected, decided),
+                "accuracy": Mean.over((chosen > rejected).float(), decided),
+                "reference_kl": Mean.over((ref_first - policy.first + ref_second - policy.second) / 2),
             }
         return BatchLoss((weight * preference).mean() + self._sft_weight * nll, metrics)
 

@@ -24,6 +24,7 @@ from workers.training.contracts import (
     StateMismatch,
     TrainingStopped,
 )
+from workers.training.figures import Figures, Mean
 from workers.training.state import LatestState, TrainingState, load_latest, save_state
 
 _BUCKET_BATCHES = 16
@@ -42,10 +43,10 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """The mean loss over a batch, and figures to report beside it (scalar tensors, averaged over a step)."""
+    """The mean loss over a batch, and figures to report beside it."""
 
     loss: torch.Tensor
-    metrics: Mapping[str, torch.Tensor]
+    metrics: Mapping[str, Mean]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Loop(Generic[ItemT]):
         self._progress = progress
         self._optimiser = _adamw(model, config)
         self._losses: list[float] = []
-        self._epoch_sums: dict[str, float] = {}
+        self._epoch_figures = Figures()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         batches = math.ceil(len(items) / config.batch_size)
         self.steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
@@ -129,20 +130,18 @@ class Loop(Generic[ItemT]):
             self._progress.report(done, self.total_steps, metrics)
             if stopping and done < self.total_steps:
                 raise TrainingStopped(done, self.total_steps)
-        means = {name: value / self.steps_per_epoch for name, value in self._epoch_sums.items()}
-        return Trajectory(tuple(self._losses), means, first or None, latest.rejected)
+        return Trajectory(tuple(self._losses), self._epoch_figures.means(), first or None, latest.rejected)
 
     def _step(self, step: int) -> dict[str, float]:
         """One optimiser step over its batches; each weighs by its size, so accumulation equals one large batch."""
         began = time.monotonic()
         batches = self._batches(step)
         size = sum(len(batch) for batch in batches)
-        totals: dict[str, float] = {}
+        figures = Figures()
         for batch in batches:
-            share = len(batch) / size
-            for name, value in self._backward(batch, share).items():
-                totals[name] = totals.get(name, 0.0) + share * value
-        self._require_finite("loss", totals["loss"], step)
+            figures.add(self._backward(batch, len(batch) / size))
+        means = figures.means()
+        self._require_finite("loss", means["loss"], step)
         norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
         self._require_finite("gradient norm", norm, step)
         rate = learning_rate_at(step, self.total_steps, self._config)
@@ -150,24 +149,28 @@ class Loop(Generic[ItemT]):
             group["lr"] = rate
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        self._losses.append(totals["loss"])
-        sums = self._epoch_sums if step % self.steps_per_epoch else {}
-        self._epoch_sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
+        self._losses.append(means["loss"])
+        if step % self.steps_per_epoch == 0:
+            self._epoch_figures = Figures()
+        self._epoch_figures.add(figures.sums)
         tokens = sum(item.token_count for batch in batches for item in batch)
-        return totals | {
+        return means | {
             "learning_rate": rate,
             "grad_norm": norm,
             "epoch": (step + 1) / self.steps_per_epoch,
             "tokens_per_second": tokens / (time.monotonic() - began),
         }
 
-    def _backward(self, batch: Sequence[ItemT], share: float) -> dict[str, float]:
+    def _backward(self, batch: Sequence[ItemT], share: float) -> dict[str, tuple[float, float]]:
+        """Adds the batch's gradient; gives the sum and the count of each figure, the loss among them."""
         with autocast(self._model.device):
             result = self._loss_of(batch)
         (result.loss * share).backward()  # type: ignore[no-untyped-call]
-        names = ("loss", *result.metrics)
-        values = torch.stack([result.loss.detach().float(), *(value.float() for value in result.metrics.values())])
-        return dict(zip(names, values.tolist(), strict=True))
+        loss = Mean.over(result.loss.detach().float().expand(len(batch)))
+        figures = {"loss": loss, **result.metrics}
+        values = torch.stack([part.double() for mean in figures.values() for part in (mean.total, mean.count)])
+        totals, counts = values.view(-1, 2).T.tolist()
+        return dict(zip(figures, zip(totals, counts, strict=True), strict=True))
 
     def _batches(self, step: int) -> list[list[ItemT]]:
         epoch, within = divmod(step, self.steps_per_epoch)
@@ -190,7 +193,7 @@ class Loop(Generic[ItemT]):
             tensors[f"model.{name}"] = parameter
             for key, value in self._optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        position = {"fingerprint": self._fingerprint, "losses": self._losses, "epoch_sums": self._epoch_sums}
+        position = {"fingerprint": self._fingerprint, "losses": self._losses, "epoch_sums": self._epoch_figures.sums}
         return TrainingState(len(self._losses), tensors, position)
 
     @torch.no_grad()
@@ -211,7 +214,7 @@ class Loop(Generic[ItemT]):
         if "rng.cuda" in tensors and self._model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"])
         self._losses = list(latest.state.position["losses"])
-        self._epoch_sums = dict(latest.state.position["epoch_sums"])
+        self._epoch_figures = Figures(latest.state.position["epoch_sums"])
         return latest
 
 

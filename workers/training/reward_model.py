@@ -18,6 +18,7 @@ import torch
 from app.rlaif.evidence import RewardModelMetrics
 from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.figures import Mean
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import BatchLoss, Loop, autocast
 from workers.training.pairs import EncodedPair, PairEncoder, encode_answer, fingerprint, pad_right, soft_log_loss
@@ -131,7 +132,7 @@ def rewards(reward_model: ScalarModel, sequences: Sequence[Sequence[int]]) -> to
 
 
 class RewardObjective:
-    """The loss of a batch; accuracy counts the pairs that have a better side."""
+    """The loss of a batch; accuracy and margin are those of the pairs that have a better side."""
 
     def __init__(self, reward_model: ScalarModel, *, centering: float) -> None:
         self._reward_model = reward_model
@@ -141,17 +142,18 @@ class RewardObjective:
         first, second = pair_rewards(self._reward_model, batch)
         labels = torch.tensor([(pair.probability, pair.weight) for pair in batch], device=first.device)
         probability, weight = labels.unbind(1)
-        preference = (weight * soft_log_loss(first - second, probability)).mean()
+        preference = weight * soft_log_loss(first - second, probability)
         centre = ((first + second) ** 2).mean()
         with torch.no_grad():
-            margin = torch.where(probability >= 0.5, first - second, second - first)
+            decided = probability != 0.5
+            margin = torch.where(probability > 0.5, first - second, second - first)
             metrics = {
-                "preference_loss": preference,
-                "margin": margin.mean(),
-                "accuracy": (margin > 0).float().mean(),
-                "mean_reward": (first + second).mean() / 2,
+                "preference_loss": Mean.over(preference),
+                "margin": Mean.over(margin, decided),
+                "accuracy": Mean.over((margin > 0).float(), decided),
+                "mean_reward": Mean.over((first + second) / 2),
             }
-        return BatchLoss(preference + self._centering * centre, metrics)
+        return BatchLoss(preference.mean() + self._centering * centre, metrics)
 
 
 def pair_rewards(reward_model: ScalarModel, batch: Sequence[EncodedPair]) -> tuple[torch.Tensor, torch.Tensor]:
