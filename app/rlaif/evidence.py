@@ -39,7 +39,8 @@ class Estimate(_Evidence):
 class WinRate(_Evidence):
     """(wins + ties / 2) / all comparisons, with an interval clustered by prompt.
 
-    A comparison is a win when the mean of its valid verdicts' probabilities is above 0.5, a tie at 0.5.
+    A comparison is a win when the mean of its valid verdicts' probabilities is above 0.5, a tie at 0.5. Two identical
+    texts are a tie that no judge is asked about.
     """
 
     value: Share

@@ -62,11 +62,12 @@ def sample_policy(context: StageContext, inputs: StageInputs) -> StageOutcome:
 
 
 def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
-    """Compare policy and base on one range of held-out prompts, base and base as a control, and ask."""
+    """Compare policy with base on some held-out prompts, base with base as a control, and ask where they differ."""
     comparisons: list[Compared] = []
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         comparisons += _compare(context, inputs, prompts)
-    ask(context, Docket(inputs.evaluation_judge(), inputs.rubric(), comparisons))
+    to_ask = [item for item in comparisons if not item.identical]
+    ask(context, Docket(inputs.evaluation_judge(), inputs.rubric(), to_ask))
     return StageOutcome(context.work.payload["limit"])
 
 

@@ -37,7 +37,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One comparison and what a judge answered to it. `unit` is the prompt's own id, the same in every project."""
+    """One comparison and what a judge answered to it. `unit` is the prompt's own id, the same in every project.
+
+    Two `identical` texts are a tie for certain: no judge is asked of them, and no noise of a judge decides.
+    """
 
     prompt_id: str
     unit: str
@@ -45,10 +48,13 @@ class Reading:
     first: Side
     second: Side
     judged: JudgedComparison
+    identical: bool
 
     @property
     def probability(self) -> float | None:
         """P(first is better) after both orders; None where one of them is missing."""
+        if self.identical:
+            return 0.5
         return aggregate(self.judged.verdicts, EVERY_BELIEF).probability
 
 
@@ -61,10 +67,15 @@ def readings_of(
     purpose: Purpose,
     prompts: Sequence[PromptRow],
 ) -> list[Reading]:
-    """What one judge answered to the comparisons of some prompts, in their order; without those it was never asked."""
+    """What one judge answered to the comparisons of some prompts, in their order.
+
+    Those of identical texts are among them, unanswered; others that the judge was never asked are not.
+    """
     items = compared(session, run_id, round_=round_, purposes=(purpose,), prompts=prompts)
     answered = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
-    return [_reading(item, rows) for item in items if (rows := answered.get(item.row.id))]
+    return [
+        _reading(item, answered.get(item.row.id, ())) for item in items if item.identical or item.row.id in answered
+    ]
 
 
 def all_readings(
@@ -94,6 +105,7 @@ def _reading(item: Compared, rows: Sequence[VerdictRow]) -> Reading:
             first_tokens=item.first.length,
             second_tokens=item.second.length,
         ),
+        identical=item.identical,
     )
 
 

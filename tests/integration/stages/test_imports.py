@@ -97,6 +97,20 @@ class TestImportedPreferences:
         assert policy.lineage["judges"] == []
 
 
+class TestEvaluation:
+    def test_identical_texts_are_ties_and_no_judge_is_asked(self, world: World) -> None:
+        """A policy that learned nothing, sampled almost greedily, says what the base model says."""
+        sample = RECIPE["sample"] | {"temperature": 0.001, "held_out_completions": 2}
+        policy = RECIPE["policy"] | {"learning_rate": 1e-12}
+        run = imported(world, bringing((0, 1, 0.9)), stop_after="evaluate", sample=sample, policy=policy)
+        assert (run.status, run.error) == (RunStatus.SUCCEEDED, None)
+        (evaluation,) = world.rows(Evaluation, run.id)
+        metrics = EvaluationMetrics.model_validate(evaluation.metrics)
+        assert (metrics.win_rate.value, metrics.win_rate.ties) == (0.5, 2)
+        assert (metrics.judge.verdicts, metrics.judge.coverage) == (0, 1.0)
+        assert world.rows(Verdict, run.id) == []
+
+
 class TestImportedCandidates:
     def test_they_are_judged_like_sampled_ones(self, world: World) -> None:
         run = imported(world, bringing(candidates=CANDIDATES[:2]), prefer={"source": "verdicts", "max_length": 128})
