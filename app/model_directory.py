@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-
+from app.chat_template import TEMPLATE_FILE, ChatTemplate, InvalidTemplate
 from app.json_text import InvalidJson, parse_file
 from app.safetensors_header import InvalidSafetensors, tensor_sizes
 from app.tokenizer_document import InvalidTokenizer, require_tokenizer
@@ -71,19 +67,6 @@ _REFUSED_KEYS = {
 }
 _NOT_DATA = {b"PK\x03\x04": "a zip or torch archive", b"\x7fELF": "a program", b"MZ": "a program", b"#!": "a script"}
 _MAX_JSON_BYTES = 128 * 2**20
-
-
-class _GenerationTag(jinja2.ext.Extension):
-    """transformers' own `{% generation %}`, around what an assistant wrote."""
-
-    tags = {"generation"}  # noqa: RUF012  jinja2 declares it so
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-_TEMPLATES = jinja2.Environment(autoescape=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
 
 
 class InvalidModel(ValueError):
@@ -193,25 +176,11 @@ def _require_tokenizer(documents: dict[str, Any]) -> None:
 
 
 def _require_chat_template(files: dict[str, Path], documents: dict[str, Any]) -> None:
-    template: Any
-    if "chat_template.jinja" in files:
-        name, template = "chat_template.jinja", _text(files["chat_template.jinja"])
-    else:
-        name, template = "tokenizer_config.json", _default(documents["tokenizer_config.json"].get("chat_template"))
-    if not isinstance(template, str) or not template.strip():
-        raise InvalidModel(name, "no chat template: set `chat_template`, or add the file chat_template.jinja")
+    file = _text(files[TEMPLATE_FILE]) if TEMPLATE_FILE in files else None
     try:
-        _TEMPLATES.parse(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise InvalidModel(name, f"the chat template is not Jinja: {error.message} (line {error.lineno})") from error
-
-
-def _default(template: Any) -> Any:
-    """The template, or the default one of several named ones."""
-    if not isinstance(template, list):
-        return template
-    named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
-    return named[0].get("template") if named else None
+        ChatTemplate.read(documents["tokenizer_config.json"], file=file, special_tokens={})
+    except InvalidTemplate as error:
+        raise InvalidModel("tokenizer_config.json" if file is None else TEMPLATE_FILE, str(error)) from error
 
 
 def _text(path: Path) -> str:

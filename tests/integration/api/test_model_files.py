@@ -194,6 +194,11 @@ class TestInspect:
         edit(directory / "tokenizer_config.json", chat_template=None)
         assert inspect_model(directory).family == "llama"
 
+    def test_constants_of_a_template_are_not_evaluated(self, directory: Path) -> None:
+        """Compiling would fold this one, and never end."""
+        edit(directory / "tokenizer_config.json", chat_template="{{ 9 ** 9 ** 9 ** 9 }}")
+        assert inspect_model(directory).family == "llama"
+
     def test_a_length_beyond_int64_which_transformers_writes(self, directory: Path) -> None:
         edit(directory / "tokenizer_config.json", model_max_length=int(1e30))
         assert inspect_model(directory).family == "llama"
