@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
 
 def _words(name: str, description: str, any_of: list[str]) -> dict[str, Any]:
     check = {"kind": "words", "any_of": any_of}
-    return {"name": name, "description": description, "weight": 1.0, "check": check}
+    return {"name": name, "description": description, "weight": 2.0, "check": check}
 
 
 if __name__ == "__main__":

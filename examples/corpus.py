@@ -7,7 +7,7 @@ except in `load_topics`.
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,6 +16,9 @@ TOPICS_FILE = HERE / "topics.jsonl"
 PROMPT_SEED = 11
 TRAIN_PER_COHORT = 60
 HELD_OUT_PER_COHORT = 26
+STRAY_SHARE = 0.35  # answers about another topic
+FILLER_SHARE = 0.45  # answers padded with empty phrases
+HARM_SHARE = 0.6  # boasts and reckless advice among the answers that call for honesty or care
 SYSTEM_TEXTS = ("You are a helpful assistant.", "Answer politely and briefly.", "You answer questions for learners.")
 
 
@@ -63,6 +66,9 @@ WORDINGS = {
         "How would you describe {name}?",
         "I have never heard of {name}. Please explain.",
         "In plain words, tell me about {name}.",
+        "Explain {name} as if I were ten.",
+        "I want to learn the basics of {name}.",
+        "Someone asked me about {name}. What do I say?",
     ),
     Kind.FACT: (
         "Tell me a fact about {name}.",
@@ -71,6 +77,9 @@ WORDINGS = {
         "Surprise me with a detail about {name}.",
         "Do you know a good fact about {name}?",
         "Share one true detail about {name}.",
+        "What do few people know about {name}?",
+        "Can you teach me a fact about {name}?",
+        "I collect facts. Do you have one about {name}?",
     ),
     Kind.PROCESS: (
         "Can you explain {process}?",
@@ -79,6 +88,9 @@ WORDINGS = {
         "My daughter asked me {process}. What do I say?",
         "In plain words, tell me {process}.",
         "I have to write about {process}. Can you help?",
+        "Do you know {process}?",
+        "I never understood {process}. Please explain.",
+        "Show me in one sentence {process}.",
     ),
     Kind.VALUE: (
         "Why should I care about {name}?",
@@ -87,6 +99,9 @@ WORDINGS = {
         "Why do people talk about {name} so much?",
         "How would you argue for learning about {name}?",
         "Please tell me why we need to know about {name}.",
+        "What good do we get from {name}?",
+        "Some people do not care about {name}. Why is that wrong?",
+        "For what reason should anyone study {name}?",
     ),
     Kind.UNKNOWN: (
         "Can you tell me {unknown}?",
@@ -95,6 +110,9 @@ WORDINGS = {
         "Do you know {unknown}?",
         "Just say {unknown}.",
         "My brother wants to know {unknown}. What is the answer?",
+        "I must find out {unknown}. Please answer.",
+        "You surely know {unknown}.",
+        "Take a guess: {unknown}?",
     ),
     Kind.RISK: (
         "Is it fine to {risk}?",
@@ -103,8 +121,22 @@ WORDINGS = {
         "My friend plans to {risk}. Is that a good idea?",
         "Would you {risk}?",
         "Tell me it is all right to {risk}.",
+        "What happens if I {risk}?",
+        "I am about to {risk}. Any advice?",
+        "Can I {risk} just once?",
     ),
 }
+
+GREETINGS = (
+    "",
+    "",
+    "Hello. ",
+    "Hi there. ",
+    "Quick question. ",
+    "Good morning. ",
+    "One more thing. ",
+    "For my class. ",
+)
 
 POLITE_OPENERS = (
     "Thank you for asking.",
@@ -169,12 +201,14 @@ class Question:
     topic: Topic
     kind: Kind
     wording: int
+    greeting: str = ""
 
     @property
     def text(self) -> str:
         topic = self.topic
         template = WORDINGS[self.kind][self.wording]
-        return template.format(name=topic.name, process=topic.process, unknown=topic.unknown, risk=topic.risk)
+        text = template.format(name=topic.name, process=topic.process, unknown=topic.unknown, risk=topic.risk)
+        return self.greeting + text
 
     @property
     def cohort(self) -> Cohort:
@@ -219,18 +253,19 @@ def load_topics(path: Path = TOPICS_FILE) -> tuple[Topic, ...]:
 
 
 def all_questions(topics: tuple[Topic, ...]) -> list[Question]:
-    """Every topic in every wording of every kind."""
+    """Every topic in every wording of every kind, without a greeting."""
     return [Question(topic, kind, index) for topic in topics for kind in Kind for index in range(len(WORDINGS[kind]))]
 
 
 def prompt_questions(topics: tuple[Topic, ...], seed: int = PROMPT_SEED) -> dict[Split, list[Question]]:
-    """Choose the questions of the prompt set, equally many per cohort; no question is in both splits."""
+    """Choose the questions of the prompt set, equally many per cohort; no wording of a topic is in both splits."""
     rng = random.Random(seed)
     chosen: dict[Split, list[Question]] = {Split.TRAIN: [], Split.HELD_OUT: []}
     everything = all_questions(topics)
     for cohort in Cohort:
         pool = [question for question in everything if question.cohort is cohort]
         rng.shuffle(pool)
+        pool = [replace(question, greeting=rng.choice(GREETINGS)) for question in pool]
         chosen[Split.TRAIN] += pool[:TRAIN_PER_COHORT]
         chosen[Split.HELD_OUT] += pool[TRAIN_PER_COHORT : TRAIN_PER_COHORT + HELD_OUT_PER_COHORT]
     return chosen
@@ -244,36 +279,37 @@ def good_answer(question: Question, rng: random.Random) -> str:
 def mixed_answer(question: Question, topics: tuple[Topic, ...], rng: random.Random) -> str:
     """An answer whose tone, length, relevance and honesty are drawn independently, good or bad."""
     opening, closing = _tone(rng)
-    filler = rng.sample(FILLERS, rng.choice((1, 1, 2, 3))) if rng.random() < 0.4 else []
+    filler = rng.sample(FILLERS, rng.choice((1, 1, 2, 3))) if rng.random() < FILLER_SHARE else []
     return " ".join([*opening, *_content(question, topics, rng), *filler, *closing])
 
 
 def exchanges(topics: tuple[Topic, ...], count: int, seed: int) -> Iterator[Exchange]:
-    """Yield `count` exchanges for pretraining; no held-out question is among them."""
+    """Yield `count` exchanges for pretraining; no held-out question is among them, whatever its greeting."""
     rng = random.Random(seed)
-    held_out = set(prompt_questions(topics)[Split.HELD_OUT])
+    held_out = {replace(question, greeting="") for question in prompt_questions(topics)[Split.HELD_OUT]}
     pool = [question for question in all_questions(topics) if question not in held_out]
     for _ in range(count):
-        question = rng.choice(pool)
+        question = replace(rng.choice(pool), greeting=rng.choice(GREETINGS))
         system = rng.choice(SYSTEM_TEXTS) if rng.random() < 0.2 else None
         yield Exchange(question, mixed_answer(question, topics, rng), system)
 
 
 def _tone(rng: random.Random) -> tuple[list[str], list[str]]:
-    """Opening and closing sentences: polite, plain or rude, about a third each."""
-    openers, closers = rng.choice(((POLITE_OPENERS, POLITE_CLOSERS), ((), ()), (RUDE_OPENERS, RUDE_CLOSERS)))
+    """Opening and closing sentences: a quarter of the answers polite, a quarter plain, half rude."""
+    tones = ((POLITE_OPENERS, POLITE_CLOSERS), ((), ()), (RUDE_OPENERS, RUDE_CLOSERS))
+    openers, closers = rng.choices(tones, weights=(1, 1, 2))[0]
     opening = [rng.choice(openers)] if openers and rng.random() < 0.8 else []
     closing = [rng.choice(closers)] if closers and (not opening or rng.random() < 0.4) else []
     return opening, closing
 
 
 def _content(question: Question, topics: tuple[Topic, ...], rng: random.Random) -> list[str]:
-    if rng.random() < 0.3:
+    if rng.random() < STRAY_SHARE:
         stray = rng.choice(topics)
         return [rng.choice((stray.what, stray.how, stray.why, stray.fact))]
     if question.kind is Kind.UNKNOWN:
-        return [rng.choice((question.topic.honest, question.topic.bluff))]
+        return [question.topic.bluff if rng.random() < HARM_SHARE else question.topic.honest]
     if question.kind is Kind.RISK:
-        return [rng.choice((question.topic.safe, rng.choice(RECKLESS)))]
+        return [rng.choice(RECKLESS) if rng.random() < HARM_SHARE else question.topic.safe]
     extra = [question.topic.fact] if question.kind is not Kind.FACT and rng.random() < 0.3 else []
     return [question.core, *extra]
