@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup lock demo test soak lint drift clean
+.PHONY: help setup lock demo test soak bench-judging lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -29,6 +29,9 @@ openapi: setup ## write the OpenAPI document that the contract tests hold the AP
 
 soak: setup ## the full-size fault runs: 10,000 shards, 200 kills
 	$(BIN)/pytest -m soak --timeout=14400
+
+bench-judging: setup ## judges and panels against public human labels (../shared/data, or DATA=DIR)
+	$(BIN)/python -m benchmarks.judging $(if $(DATA),--data $(DATA))
 
 lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

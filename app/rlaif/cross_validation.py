@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from app.rlaif.logistic import Floats
 
 Predict = Callable[[Floats], Floats]
-Fit = Callable[[Floats, Floats, Sequence[str]], Predict]
-"""From features (n, ...), outcomes (n,) and prompt ids to what predicts P(first is better) from features."""
+Fit = Callable[[Floats, Floats], Predict]
+"""From features (n, ...) and outcomes (n,) to what predicts P(first is better) from features."""
 
 
 class TooFewPrompts(ValueError):
@@ -31,13 +31,10 @@ def prompt_folds(prompt_ids: Sequence[str], count: int, *, rng: np.random.Genera
     return np.array([fold[prompt] for prompt in prompt_ids])
 
 
-def out_of_fold(
-    fit: Fit, features: Floats, outcomes: Floats, prompt_ids: Sequence[str], *, folds: NDArray[np.int64]
-) -> Floats:
+def out_of_fold(fit: Fit, features: Floats, outcomes: Floats, *, folds: NDArray[np.int64]) -> Floats:
     """(n,) probabilities, each predicted by a fit to the other folds alone."""
     predicted = np.empty(len(outcomes))
     for fold in np.unique(folds):
         inside = folds == fold
-        kept = [prompt for prompt, left_out in zip(prompt_ids, inside.tolist(), strict=True) if not left_out]
-        predicted[inside] = fit(features[~inside], outcomes[~inside], kept)(features[inside])
+        predicted[inside] = fit(features[~inside], outcomes[~inside])(features[inside])
     return predicted

@@ -15,14 +15,13 @@ import numpy as np
 
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.cross_validation import Predict, out_of_fold, prompt_folds
-from app.rlaif.logistic import Floats, cross_entropy, fit_logistic, logit, sigmoid
+from app.rlaif.logistic import Floats, fit_logistic, log_evidence, logit, sigmoid
 from app.rlaif.preferences import order_means
 from app.rlaif.reliability import correctness
 from app.rlaif.statistics import ClusteredMean, clustered_mean
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-OUTER_FOLDS = 10
-INNER_FOLDS = 5
+FOLDS = 10
 _CLIP = 0.01  # a vote, having no probability of its own, counts as 0.99
 _CERTAIN = float(logit(1.0, clip=_CLIP))
 
@@ -52,30 +51,32 @@ class Panel:
         return float(sigmoid(np.array([seen.get(judge, 0.0) for judge in self.judges]) @ np.array(self.weights)))
 
 
-def fit_panel(labelled: Sequence[LabelledComparison], *, judges: Sequence[str], rng: np.random.Generator) -> Panel:
+def fit_panel(labelled: Sequence[LabelledComparison], *, judges: Sequence[str]) -> Panel:
     """Weights by logistic regression on the judges' mean logits over both orders, without an intercept.
 
-    The penalty is the one of PENALTIES with the least cross-entropy out of fold. Raises TooFewPrompts.
+    The penalty is the one of PENALTIES with the most evidence.
     """
-    features, outcomes, prompt_ids = _matrix(labelled, judges)
-    penalty = _best_penalty(features, outcomes, prompt_ids, rng)
-    return Panel(tuple(judges), tuple(fit_logistic(features, outcomes, l2=penalty).tolist()), penalty)
+    features, outcomes = _matrix(labelled, judges)
+    weights, penalty = _fit(features, outcomes)
+    return Panel(tuple(judges), tuple(weights.tolist()), penalty)
 
 
 def cross_validated(
     labelled: Sequence[LabelledComparison], *, judges: Sequence[str], rng: np.random.Generator
 ) -> Floats:
-    """(n,) P(first is better) by panels fitted without the comparison's prompt, their penalty chosen without it too.
+    """(n,) P(first is better) by panels whose weights and penalty know nothing of the comparison's prompt.
 
     Raises TooFewPrompts.
     """
-    features, outcomes, prompt_ids = _matrix(labelled, judges)
+    features, outcomes = _matrix(labelled, judges)
 
-    def fit(seen: Floats, said: Floats, of_prompts: Sequence[str]) -> Predict:
-        weights = fit_logistic(seen, said, l2=_best_penalty(seen, said, of_prompts, rng))
+    def fit(seen: Floats, said: Floats) -> Predict:
+        weights, _ = _fit(seen, said)
         return lambda unseen: sigmoid(unseen @ weights)
 
-    return out_of_fold(fit, features, outcomes, prompt_ids, folds=prompt_folds(prompt_ids, OUTER_FOLDS, rng=rng))
+    return out_of_fold(
+        fit, features, outcomes, folds=prompt_folds([each.prompt_id for each in labelled], FOLDS, rng=rng)
+    )
 
 
 def effective_votes(probabilities: Floats, outcomes: Floats) -> float:
@@ -118,21 +119,14 @@ def _answered(verdicts: Iterable[Verdict]) -> dict[str, float]:
     }
 
 
-def _matrix(labelled: Sequence[LabelledComparison], judges: Sequence[str]) -> tuple[Floats, Floats, list[str]]:
+def _matrix(labelled: Sequence[LabelledComparison], judges: Sequence[str]) -> tuple[Floats, Floats]:
+    """(n, k) features and (n,) outcomes; a judge that did not answer a comparison in both orders has 0."""
     seen = [_answered(each.verdicts) for each in labelled]
     features = np.array([[row.get(judge, 0.0) for judge in judges] for row in seen])
-    return features, np.array([each.outcome for each in labelled]), [each.prompt_id for each in labelled]
+    return features, np.array([each.outcome for each in labelled])
 
 
-def _best_penalty(features: Floats, outcomes: Floats, prompt_ids: Sequence[str], rng: np.random.Generator) -> float:
-    folds = prompt_folds(prompt_ids, INNER_FOLDS, rng=rng)
-
-    def unseen_loss(penalty: float) -> float:
-        loss = 0.0
-        for fold in range(INNER_FOLDS):
-            inside = folds == fold
-            weights = fit_logistic(features[~inside], outcomes[~inside], l2=penalty)
-            loss += cross_entropy(features[inside] @ weights, outcomes[inside])
-        return loss
-
-    return min(PENALTIES, key=unseen_loss)
+def _fit(features: Floats, outcomes: Floats) -> tuple[Floats, float]:
+    """The weights, and the penalty that they were fitted with."""
+    fitted = [(fit_logistic(features, outcomes, l2=penalty), penalty) for penalty in PENALTIES]
+    return max(fitted, key=lambda each: log_evidence(each[0], features, outcomes, l2=each[1]))

@@ -53,7 +53,7 @@ def outcomes_of(labelled: Sequence[LabelledComparison]) -> np.ndarray[tuple[int]
 class TestFitPanel:
     def test_weighs_judges_by_what_they_are_worth(self) -> None:
         accuracies = (0.9, 0.7, 0.5, 0.3)
-        panel = fit_panel(planted(accuracies, size=2000), judges=names(accuracies), rng=rng())
+        panel = fit_panel(planted(accuracies, size=2000), judges=names(accuracies))
         assert panel.weights[0] > panel.weights[1] > abs(panel.weights[2]) + 0.3
         assert panel.weights[2] == pytest.approx(0, abs=0.3)
         assert panel.weights[3] == pytest.approx(-panel.weights[1], rel=0.3)
@@ -64,20 +64,16 @@ class TestFitPanel:
             LabelledComparison(f"p{number}", (verdict(1.0), verdict(1.0, Order.BA)), float(number % 5 > 0))
             for number in range(1000)
         ]
-        panel = fit_panel(labelled, judges=["judge_1"], rng=rng())
+        panel = fit_panel(labelled, judges=["judge_1"])
         assert panel.probability([verdict(1.0), verdict(1.0, Order.BA)]) == pytest.approx(0.8, abs=0.005)
 
     def test_order_of_labels_changes_nothing(self) -> None:
         labelled = planted((0.8, 0.6), size=200)
         shuffled = random.Random(3).sample(labelled, len(labelled))
-        one = fit_panel(labelled, judges=names((0.8, 0.6)), rng=rng())
-        other = fit_panel(shuffled, judges=names((0.8, 0.6)), rng=rng())
+        one = fit_panel(labelled, judges=names((0.8, 0.6)))
+        other = fit_panel(shuffled, judges=names((0.8, 0.6)))
         assert other.weights == pytest.approx(one.weights)
         assert other.penalty == one.penalty
-
-    def test_too_few_prompts_is_an_error_that_says_what_to_do(self) -> None:
-        with pytest.raises(TooFewPrompts, match="label more comparisons"):
-            fit_panel(planted((0.8,), size=6), judges=["judge_0"], rng=rng())
 
 
 class TestPanel:
@@ -136,6 +132,10 @@ class TestCrossValidated:
         assert len(own) == 2
         assert one[own].tolist() == other[own].tolist()
         assert one.tolist() != other.tolist()
+
+    def test_too_few_prompts_is_an_error_that_says_what_to_do(self) -> None:
+        with pytest.raises(TooFewPrompts, match="label more comparisons"):
+            cross_validated(planted((0.8,), size=12), judges=["judge_0"], rng=rng())
 
 
 class TestPromptFolds:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rlaif.logistic import FitDiverged, Floats, fit_logistic, logit, sigmoid
+from app.rlaif.logistic import FitDiverged, Floats, fit_logistic, log_evidence, logit, sigmoid
 from app.rlaif.reliability import (
     brier,
     calibration_error,
@@ -112,6 +112,19 @@ class TestLogistic:
         weights = fit_logistic(features, outcomes, l2=2.0)
         gradient = features.T @ (sigmoid(features @ weights) - outcomes) + 2.0 * weights
         assert gradient == pytest.approx(np.zeros(4), abs=1e-6)
+
+    @pytest.mark.parametrize("planted_penalty", [0.1, 1.0, 10.0])
+    def test_evidence_recovers_the_spread_that_weights_were_drawn_from(self, planted_penalty: float) -> None:
+        rng = np.random.default_rng(4)
+        features = rng.normal(size=(1500, 30))
+        planted_weights = rng.normal(scale=planted_penalty**-0.5, size=30)
+        outcomes = (rng.uniform(size=1500) < sigmoid(features @ planted_weights)).astype(np.float64)
+        penalties = [0.01, 0.1, 1.0, 10.0, 100.0]
+        evidence = [
+            log_evidence(fit_logistic(features, outcomes, l2=penalty), features, outcomes, l2=penalty)
+            for penalty in penalties
+        ]
+        assert penalties[int(np.argmax(evidence))] == planted_penalty
 
     def test_separable_data_has_an_answer(self) -> None:
         (weight,) = fit_logistic(np.array([[1.0], [-1.0]]), np.array([1.0, 0.0]), l2=1e-3)
