@@ -14,6 +14,7 @@ from app.rlaif.logistic import Floats, fit_logistic, logit, sigmoid
 
 BINS = 10
 _CLIP = 1e-6
+_DECIMALS = 12  # 0.3 and 1 - 0.7 are one stated probability
 _TEMPERATURE_PENALTY = 1e-3  # keeps the temperature of a judge that never errs on the calibration set above zero
 
 
@@ -93,7 +94,8 @@ def fit_isotonic(probabilities: Floats, outcomes: Floats) -> Isotonic:
 
     Every comparison counts from both sides, which makes the map antisymmetric about one half.
     """
-    stated, level = np.unique(np.concatenate([probabilities, 1 - probabilities]), return_inverse=True)
+    sides = np.concatenate([probabilities, 1 - probabilities]).round(_DECIMALS)
+    stated, level = np.unique(sides, return_inverse=True)
     both = np.concatenate([outcomes, 1 - outcomes])
     sums = np.asarray(np.bincount(level, weights=both), dtype=np.float64)
     calibrated = _pooled(sums, np.bincount(level).astype(np.float64))

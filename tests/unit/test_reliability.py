@@ -83,6 +83,10 @@ class TestIsotonic:
         fitted = fit_isotonic(*columns([(0.6, 1), (0.6, 0), (0.7, 0), (0.9, 1)]))
         assert fitted.apply(np.array([0.6, 0.7, 0.9, 0.1])) == pytest.approx([0.5, 0.5, 1, 0])
 
+    def test_a_probability_and_its_mirror_are_one_level_however_they_are_rounded(self) -> None:
+        fitted = fit_isotonic(*columns([(0.3, 1), (0.7, 0), (0.3, 0), (0.7, 1), (0.3, 0)]))
+        assert fitted.apply(np.array([0.3, 1 - 0.7])) == pytest.approx([0.4, 0.4])
+
     def test_recovers_a_planted_curve(self) -> None:
         stated, outcomes = planted(20_000, inverse=0.4)
         grid = np.linspace(0.1, 0.9, 9)
@@ -113,12 +117,12 @@ class TestLogistic:
         gradient = features.T @ (sigmoid(features @ weights) - outcomes) + 2.0 * weights
         assert gradient == pytest.approx(np.zeros(4), abs=1e-6)
 
-    @pytest.mark.parametrize("planted_penalty", [0.1, 1.0, 10.0])
+    @pytest.mark.parametrize("planted_penalty", [0.1, 10.0])
     def test_evidence_recovers_the_spread_that_weights_were_drawn_from(self, planted_penalty: float) -> None:
         rng = np.random.default_rng(4)
-        features = rng.normal(size=(1500, 30))
-        planted_weights = rng.normal(scale=planted_penalty**-0.5, size=30)
-        outcomes = (rng.uniform(size=1500) < sigmoid(features @ planted_weights)).astype(np.float64)
+        features = rng.normal(size=(800, 20))
+        planted_weights = rng.normal(scale=planted_penalty**-0.5, size=20)
+        outcomes = (rng.uniform(size=800) < sigmoid(features @ planted_weights)).astype(np.float64)
         penalties = [0.01, 0.1, 1.0, 10.0, 100.0]
         evidence = [
             log_evidence(fit_logistic(features, outcomes, l2=penalty), features, outcomes, l2=penalty)
