@@ -59,6 +59,11 @@ async def _limited_long(_request: web.Request, _completion: dict[str, Any]) -> w
     return web.json_response({"error": {"message": "quota"}}, status=429, headers={"Retry-After": "7200"})
 
 
+@_fault("503-seconds")
+async def _overloaded(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "overloaded"}}, status=503, headers={"Retry-After": "15"})
+
+
 @_fault("garbage")
 async def _garbage(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
     return web.Response(body=bytes(range(256)) * 8, content_type="application/json")

@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,6 +65,7 @@ class Ended:
     detail: str = ""
     units: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    retry_after_s: float | None = None
 
 
 class Stop:
@@ -146,7 +147,7 @@ def _run(context: ChildContext) -> Ended:
     except StageRefused as error:
         return _chosen(How.REFUSED, error)
     except GiveBack as error:
-        return _chosen(How.GIVEN_BACK, error)
+        return replace(_chosen(How.GIVEN_BACK, error), retry_after_s=error.retry_after_s)
     except BudgetReached as error:
         return _chosen(How.OUT_OF_BUDGET, error)
     except LeaseLost as error:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import text
@@ -66,6 +67,15 @@ def persist(
             time.sleep(RETRY_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a holder did since it was last recorded. `idle_s` is the time since its last report, recorded or not."""
+
+    reports: list[Report]
+    seconds: float
+    idle_s: float
+
+
 class Lease(threading.Thread):
     """Renews from `start()` to `stop()`. `deadline` is when, without another renewal, the shard is no longer ours."""
 
@@ -79,6 +89,7 @@ class Lease(threading.Thread):
         self._token = token
         self._reports: list[Report] = []
         self._recorded_at = claimed_at
+        self._reported_at = claimed_at
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.deadline = claimed_at + settings.lease_s
@@ -106,14 +117,15 @@ class Lease(threading.Thread):
     def add(self, report: Report) -> None:
         with self._lock:
             self._reports.append(report)
+            self._reported_at = time.monotonic()
 
-    def take(self) -> tuple[list[Report], float]:
-        """What has not been recorded yet: the reports, and the seconds that they took."""
+    def take(self) -> Done:
+        """What has not been recorded yet."""
         with self._lock:
             reports, self._reports = self._reports, []
             now = time.monotonic()
             seconds, self._recorded_at = now - self._recorded_at, now
-            return reports, seconds
+            return Done(reports, seconds, now - self._reported_at)
 
     def _renew(self) -> None:
         asked_at = time.monotonic()
@@ -127,15 +139,15 @@ class Lease(threading.Thread):
             self.wish = engine.wish(session, self._shard_id, self._token)
 
     def _record(self) -> None:
-        reports, seconds = self.take()
+        done = self.take()
         try:
             with self._sessions.begin() as session:
-                engine.record(session, self._shard_id, self._token, reports=reports, seconds=seconds)
+                engine.record(session, self._shard_id, self._token, reports=done.reports, seconds=done.seconds)
         except AWAY:
-            self._put_back(reports, seconds)
+            self._put_back(done)
             raise
 
-    def _put_back(self, reports: list[Report], seconds: float) -> None:
+    def _put_back(self, done: Done) -> None:
         with self._lock:
-            self._reports = reports + self._reports
-            self._recorded_at -= seconds
+            self._reports = done.reports + self._reports
+            self._recorded_at -= done.seconds

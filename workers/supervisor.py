@@ -22,7 +22,7 @@ from workers import scratch
 from workers.child import Ended, How
 from workers.forkserver import Child
 from workers.lease import Lease, persist
-from workers.stages.contract import ShardWork
+from workers.stages.contract import JUDGE_UNAVAILABLE, ShardWork
 
 log = logging.getLogger(__name__)
 
@@ -120,19 +120,22 @@ class Supervision:
         """Commit the end. The token decides whether it still counts, however long the database was away."""
         shard_id, token = self._work.shard_id, self._work.token
         waited_from = time.monotonic()
-        reports, seconds = self._lease.take()
+        done = self._lease.take()
+        # Heartbeats have charged for the time that the child waited for a judge that is not there: it is taken back.
+        seconds = done.seconds - done.idle_s if ended.code == JUDGE_UNAVAILABLE else done.seconds
 
         def may_wait() -> bool:
             return not self._worker.stopping or time.monotonic() < waited_from + STOPPING_PATIENCE_S
 
         def end(session: Session) -> bool:
-            engine.record(session, shard_id, token, reports=reports, seconds=seconds)
+            engine.record(session, shard_id, token, reports=done.reports, seconds=seconds)
             return self._end(session, ended)
 
         counted = persist(self._worker.sessions, end, may_wait=may_wait)
         if counted and ended.how is How.SUCCEEDED:
             scratch.forget(self._worker.settings.artifacts_dir, shard_id)
-        log.info("shard %s: %s %s", shard_id, ended.how, "" if counted else "(too late: lease lost)")
+        late = "" if counted else "(too late: lease lost)"
+        log.info("shard %s: %s %s %s %s", shard_id, ended.how, ended.code, ended.detail, late)
 
     def _end(self, session: Session, ended: Ended) -> bool:
         shard_id, token = self._work.shard_id, self._work.token
@@ -143,7 +146,8 @@ class Supervision:
             case How.SUCCEEDED:
                 return engine.complete(session, shard_id, token, units=ended.units, metrics=ended.metrics)
             case How.GIVEN_BACK:
-                return engine.release(session, shard_id, token, ring=False)
+                cause = Cause(ended.code, ended.detail)
+                return engine.release(session, shard_id, token, cause=cause, wait_s=ended.retry_after_s)
             case How.OUT_OF_BUDGET:
                 return engine.pause_for(session, shard_id, token, reason=ended.detail)
             case _:

@@ -28,7 +28,7 @@ def ring(session: Session, shard_ids: Sequence[str]) -> None:
 
 
 def ring_run(session: Session, run_id: str) -> None:
-    """A doorbell for every queued shard of a run."""
+    """A doorbell for every queued shard of a run, also for those that were to wait."""
     _ring(session, Shard.run_id == run_id)
 
 
@@ -38,7 +38,7 @@ def _ring(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(
         update(Shard)
         .where(which, Shard.status == ShardStatus.QUEUED)
-        .values(rung_at=func.now())
+        .values(rung_at=func.now(), not_before=None)
         .execution_options(synchronize_session=False)
     )
     session.execute(select(func.pg_notify(CHANNEL, "")))

@@ -30,9 +30,9 @@ def run_of(session: Session, shard_id: str) -> str | None:
 
 
 def claim(session: Session, shard_id: str, *, worker: str, lease_s: float) -> Shard | None:
-    """Take a queued shard, or one whose lease has run out; None when it is somebody's or done."""
+    """Take a queued shard, or one whose lease has run out; None when it is somebody's, done, or to wait."""
     free = or_(
-        Shard.status == ShardStatus.QUEUED,
+        and_(Shard.status == ShardStatus.QUEUED, _due()),
         and_(Shard.status == ShardStatus.RUNNING, Shard.lease_expires_at < func.now()),
     )
     target = (
@@ -49,6 +49,7 @@ def claim(session: Session, shard_id: str, *, worker: str, lease_s: float) -> Sh
             attempt=Shard.attempt + 1,
             lease_token=Shard.lease_token + 1,
             lease_expires_at=func.now() + timedelta(seconds=lease_s),
+            not_before=None,
             started_at=func.coalesce(Shard.started_at, func.now()),
         )
         .returning(Shard)
@@ -164,19 +165,23 @@ def reopen(session: Session, run_id: str) -> None:
     session.execute(
         update(Shard)
         .where(Shard.run_id == run_id, Shard.status.in_((ShardStatus.FAILED, ShardStatus.CANCELLED)))
-        .values(status=ShardStatus.QUEUED, attempt=0, error=None, finished_at=None)
+        .values(status=ShardStatus.QUEUED, attempt=0, given_back=0, error=None, finished_at=None)
         .execution_options(synchronize_session=False)
     )
 
 
 def silent(session: Session, *, queue: str, silence_s: float, limit: int) -> list[Shard]:
-    """Queued shards not rung for a while, longest silence first, locked; those being written are left alone."""
+    """Queued shards that need not wait and were not rung for a while, longest silence first, locked.
+
+    Those being written are left alone.
+    """
     query = (
         select(Shard)
         .where(
             Shard.status == ShardStatus.QUEUED,
             Shard.queue == queue,
             Shard.rung_at < func.now() - timedelta(seconds=silence_s),
+            _due(),
         )
         .order_by(Shard.rung_at)
         .limit(limit)
@@ -209,6 +214,10 @@ def runnable(session: Session, shard_ids: Iterable[str]) -> list[str]:
         )
     )
     return list(session.scalars(query))
+
+
+def _due() -> ColumnElement[bool]:
+    return or_(Shard.not_before.is_(None), Shard.not_before <= func.now())
 
 
 def _held(shard_id: str, token: int) -> ColumnElement[bool]:

@@ -15,6 +15,16 @@ from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.report import Usage
 
 
+class WaitingOut(BaseModel):
+    """What keeps a stage from going on. It goes on by itself once that is over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(examples=["judge_unavailable"])
+    detail: str = Field(examples=["judge 'gpt': the judge endpoint is out of reach, last: HTTP 503"])
+    since: datetime = Field(description="When it first stood in the way")
+
+
 class StageOut(BaseModel):
     """One stage of one round. The counts, the pace and the time left are those of its present phase."""
 
@@ -33,6 +43,7 @@ class StageOut(BaseModel):
     eta_seconds: float | None = Field(description="Until the present phase ends; null while unknown", examples=[6.7])
     metrics: dict[str, Any] = Field(description="The last ones while it runs, its results afterwards")
     usage: Usage = Field(description="What it has cost so far")
+    waiting_for: WaitingOut | None = Field(description="What it waits for; null once anything gets done")
     source_run_id: str | None = Field(description="The run that executed a reused stage", examples=[None])
     started_at: datetime | None
     finished_at: datetime | None
@@ -55,6 +66,7 @@ class StageOut(BaseModel):
             eta_seconds=progress.eta_s if running else None,
             metrics=stage.metrics,
             usage=usage_of(stage),
+            waiting_for=WaitingOut.model_validate(stage.waiting_for) if running and stage.waiting_for else None,
             source_run_id=stage.source_run_id,
             started_at=stage.started_at,
             finished_at=stage.finished_at,

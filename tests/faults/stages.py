@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.rlaif.recipe import StageKind
-from workers.stages.contract import GiveBack, LeaseLost, StageContext, StageOutcome, StageRefused
+from workers.stages.contract import JUDGE_UNAVAILABLE, GiveBack, LeaseLost, StageContext, StageOutcome, StageRefused
 
 EFFECTS = (
     "CREATE TABLE effects (shard_id text NOT NULL, token bigint NOT NULL, at timestamptz DEFAULT clock_timestamp())"
@@ -37,6 +37,7 @@ class Work(IntEnum):
     REFUSE = 7
     DIE_ONCE = 8
     FIRST_DIES = 9  # the shard at position 0 always dies, the others are quick
+    AWAY = 10  # its judge is down, which takes a second to find out, until the file `gate` is there
 
 
 def work(context: StageContext) -> StageOutcome:
@@ -78,6 +79,10 @@ def trouble(context: StageContext) -> None:
     elif kind is Work.GATED:
         while not (context.settings.artifacts_dir / "gate").exists():
             time.sleep(0.05)
+    elif kind is Work.AWAY and not (context.settings.artifacts_dir / "gate").exists():
+        time.sleep(1.0)
+        note(context, "away")
+        raise GiveBack(JUDGE_UNAVAILABLE, "the judge is down", retry_after_s=SENT_AWAY_S)
     elif kind is Work.RAISE:
         raise RuntimeError("the work cannot be done")
     elif kind is Work.REFUSE:
@@ -86,6 +91,7 @@ def trouble(context: StageContext) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+SENT_AWAY_S = 4.0
 SECONDS = {Work.SLOW: 0.5, Work.LONG: 600.0, Work.LASTING: 6.0}
 
 

@@ -190,7 +190,7 @@ class TestOutage:
                 client = endpoint.client(max_attempts=2)
             with pytest.raises(JudgeUnavailable, match="out of reach") as raised:
                 await answers(client, both_orders([(POLITE, RUDE)] * 3))
-            assert raised.value.retry_after_s > 0
+            assert raised.value.retry_after_s is None
 
         asyncio.run(scenario())
 
@@ -202,6 +202,17 @@ class TestOutage:
                 with pytest.raises(JudgeUnavailable, match="503"):
                     await answers(client, both_orders([(POLITE, RUDE)] * 10))
                 assert 6 <= len(endpoint.judge.calls) <= 8
+
+        asyncio.run(scenario())
+
+    def test_an_outage_lasts_as_long_as_the_endpoint_says(self) -> None:
+        async def scenario() -> None:
+            async with running() as endpoint:
+                endpoint.judge.script.faults.extend(["503-seconds"])
+                client = endpoint.client(max_attempts=20, outage_after=1)
+                with pytest.raises(JudgeUnavailable) as raised:
+                    await answers(client, [question(POLITE)])
+            assert raised.value.retry_after_s == 15
 
         asyncio.run(scenario())
 

@@ -7,8 +7,6 @@ import random
 
 from workers.judges.protocol import JudgeError, JudgeUnavailable
 
-RETRY_UNAVAILABLE_S = 30.0
-
 
 class Gate:
     """Closed by the first fatal error: whoever waits at it raises that error at once instead of calling again."""
@@ -30,11 +28,11 @@ class Gate:
         """The endpoint answered something of its own: it is not down."""
         self._missed = 0
 
-    def missed(self, what: str) -> None:
+    def missed(self, what: str, *, retry_after_s: float | None) -> None:
         """A call did not reach the endpoint. Raises JudgeUnavailable after `outage_after` of them in a row."""
         self._missed += 1
         if self._missed >= self._outage_after:
-            raise self.close(unreachable(what))
+            raise self.close(unreachable(what, retry_after_s=retry_after_s))
 
     def hold(self, seconds: float) -> None:
         """Let nobody through for a while: a rate limit is the endpoint's, not the question's."""
@@ -53,5 +51,5 @@ class Gate:
             raise self._error
 
 
-def unreachable(what: str) -> JudgeUnavailable:
-    return JudgeUnavailable(f"the judge endpoint is out of reach, last: {what}", retry_after_s=RETRY_UNAVAILABLE_S)
+def unreachable(what: str, *, retry_after_s: float | None) -> JudgeUnavailable:
+    return JudgeUnavailable(f"the judge endpoint is out of reach, last: {what}", retry_after_s=retry_after_s)

@@ -113,7 +113,7 @@ class EndpointJudge:
     def _tell(self, gate: Gate, failure: CallFailed) -> None:
         """What one call's failure means for all the others."""
         if failure.down:
-            gate.missed(failure.detail)
+            gate.missed(failure.detail, retry_after_s=failure.retry_after_s)
         else:
             gate.reached()
         if failure.retry_after_s is None:
@@ -127,7 +127,7 @@ class EndpointJudge:
         failure = calls.failure
         if not failure.connected:
             # Nobody heard the question, so there is no verdict to call invalid.
-            raise gate.close(unreachable(failure.detail))
+            raise gate.close(unreachable(failure.detail, retry_after_s=failure.retry_after_s))
         answer = verdict_of(question, invalid(failure.reason))
         return self._recorded(answer, calls, raw_text=failure.detail)
 

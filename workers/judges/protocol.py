@@ -82,9 +82,12 @@ class JudgeMisconfigured(JudgeError):
 
 
 class JudgeUnavailable(JudgeError):
-    """Raised when the judge is down: the work should be given back, uncounted, and tried after `retry_after_s`."""
+    """Raised when the judge is down: the work should be given back, uncounted.
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    `retry_after_s` is when to try again, where the judge has said so.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

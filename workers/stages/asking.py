@@ -39,7 +39,7 @@ from workers.judges.protocol import (
     Question,
 )
 from workers.stages.compare import Compared
-from workers.stages.contract import BudgetReached, GiveBack, StageContext, StageRefused
+from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
 from workers.stages.inputs import criteria_for, stopped
 from workers.stages.weights import model_directory
 
@@ -83,7 +83,8 @@ def ask(context: StageContext, docket: Docket) -> None:
     except JudgeBudgetReached as error:
         raise BudgetReached("judge_budget_reached", f"{ledger.spent} USD are spent: {error}") from error
     except JudgeUnavailable as error:
-        raise GiveBack("judge_unavailable", f"judge {docket.judge.name!r}: {error}") from error
+        detail = f"judge {docket.judge.name!r}: {error}"
+        raise GiveBack(JUDGE_UNAVAILABLE, detail, retry_after_s=error.retry_after_s) from error
     if questions.cut:
         raise stopped(context)
 

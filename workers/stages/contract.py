@@ -74,6 +74,10 @@ class StageContext(Protocol):
 StageFunction = Callable[[StageContext], StageOutcome]
 
 
+JUDGE_UNAVAILABLE = "judge_unavailable"
+"""The code of a `GiveBack` because the judge is down: the time spent waiting for it is no compute."""
+
+
 class StageError(Exception):
     """Base of the ends that a stage function chooses. `code` is stable; the message says what to do."""
 
@@ -88,7 +92,14 @@ class StageRefused(StageError):
 
 
 class GiveBack(StageError):
-    """Raised when the work cannot go on now (a judge is down, a stop was asked for): the attempt is not counted."""
+    """Raised when the work cannot go on now (a judge is down, a stop was asked for): the attempt is not counted.
+
+    `retry_after_s` is when it may be taken up again, where whoever stands in the way has said so.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
 
 
 class BudgetReached(StageError):

@@ -124,6 +124,7 @@ class Stage(Base):
     total_units: Mapped[int] = mapped_column(Integer, default=0)
     done_units: Mapped[int] = mapped_column(Integer, default=0)
     metrics: Mapped[Json] = mapped_column(default=dict)  # last metrics, and what the stage reports at its end
+    waiting_for: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # {"code", "detail", "since"}
     judge_usd: Mapped[Usd] = mapped_column(default=0)
     judge_calls: Mapped[Big] = mapped_column(default=0)
     prompt_tokens: Mapped[Big] = mapped_column(default=0)
@@ -166,6 +167,8 @@ class Shard(Base):
     progress: Mapped[Json] = mapped_column(default=dict)  # the child's last report: step, total, metrics
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # the last attempt's cause
     rung_at: Mapped[CreatedAt]
+    given_back: Mapped[int] = mapped_column(SmallInteger, default=0)  # times in a row, for a cause and without progress
+    not_before: Mapped[Moment | None]  # given back to wait: until then neither rung nor claimed
     started_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]
 

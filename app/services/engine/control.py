@@ -117,6 +117,7 @@ def _reopen(stage: Stage) -> None:
     if stage.status in (StageStatus.FAILED, StageStatus.CANCELLED):
         stage.status = StageStatus.RUNNING if stage.total_shards else StageStatus.PENDING
         stage.finished_at = None
+        stage.waiting_for = None
 
 
 def _refuse_finished(run: Run, verb: str) -> None:

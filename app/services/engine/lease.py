@@ -133,7 +133,8 @@ def holds(session: Session, shard_id: str, token: int) -> bool:
 def record(session: Session, shard_id: str, token: int, *, reports: Sequence[Report], seconds: float) -> bool:
     """Fold what a holder did since its last heartbeat into its shard and stage; False when the token is stale.
 
-    Reaching the recipe's budget of compute seconds asks for a pause.
+    `seconds` of work are charged; fewer than none where earlier ones turn out to have been waiting. Reaching the
+    recipe's budget of compute seconds asks for a pause.
     """
     held = hold(session, shard_id, token, beside_fence=True)
     if held is None:
@@ -149,6 +150,7 @@ def record(session: Session, shard_id: str, token: int, *, reports: Sequence[Rep
 
 def _fold(session: Session, held: Hold, reports: Sequence[Report]) -> None:
     stage, shard, last = held.stage, held.shard, reports[-1]
+    clear_obstacle(held)
     metrics = _finite(last.metrics)
     shard.progress = {"step": last.step, "total": last.total, "metrics": metrics}
     count_units(held, done=_units(shard, last), total=shard.total_units if shard.payload else max(last.total, 1))
@@ -171,6 +173,12 @@ def count_units(held: Hold, *, done: int, total: int) -> None:
     held.stage.done_units += done - held.shard.done_units
     held.stage.total_units += total - held.shard.total_units
     held.shard.done_units, held.shard.total_units = done, total
+
+
+def clear_obstacle(held: Hold) -> None:
+    """Something got done: whatever the stage waited for is there again."""
+    held.stage.waiting_for = None
+    held.shard.given_back = 0
 
 
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -26,6 +26,7 @@ class EventType(StrEnum):
     STAGE_STARTED = "stage.started"
     STAGE_SUCCEEDED = "stage.succeeded"
     SHARD_ATTEMPT_FAILED = "shard.attempt_failed"
+    SHARD_GIVEN_BACK = "shard.given_back"
 
 
 def emit(session: Session, run_id: str, project_id: str, type_: str, data: dict[str, Any]) -> None:

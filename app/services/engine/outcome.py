@@ -7,23 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Shard, ShardStatus, Stage
 from app.repositories import outbox
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable
-from app.services.engine.lease import count_units
+from app.services.engine.lease import clear_obstacle, count_units
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import advance, fail, settle
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 60.0
+"""How long a shard that was given back waits when nobody says how long: doubled each time in a row."""
+
+LONGEST_OWN_WAIT_S = 3600.0
+"""The longest wait that a cause may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why an attempt failed: a stable code and what a person should read."""
+    """Why an attempt failed or was given back: a stable code and what a person should read."""
 
     code: str
     detail: str
@@ -47,6 +54,7 @@ def complete(session: Session, shard_id: str, token: int, *, units: int, metrics
     run, stage, shard = held.run, held.stage, held.shard
     _close(shard, ShardStatus.SUCCEEDED)
     shard.error = None
+    clear_obstacle(held)
     count_units(held, done=units, total=units)
     stage.done_shards += 1
     stage.metrics = _merged(stage.metrics, metrics, add=bool(shard.payload))
@@ -85,6 +93,7 @@ def fail_held(session: Session, held: Hold, cause: Cause, *, retryable: bool) ->
     """`fail_attempt`, under locks that are held."""
     run, stage, shard = held.run, held.stage, held.shard
     shard.error = cause.at(stage, shard)
+    clear_obstacle(held)
     if run.cancel_requested_at is not None:
         _close(shard, ShardStatus.CANCELLED)
     elif retryable and shard.attempt < shard.max_attempts:
@@ -97,26 +106,46 @@ def fail_held(session: Session, held: Hold, cause: Cause, *, retryable: bool) ->
     touch(session, run.id)
 
 
-def release(session: Session, shard_id: str, token: int, *, ring: bool = True) -> bool:
+def release(
+    session: Session, shard_id: str, token: int, *, cause: Cause | None = None, wait_s: float | None = None
+) -> bool:
     """Interrupted is not failed: the shard waits for its next holder, and the attempt does not count.
 
-    Without `ring` it waits for the rescuer's doorbell, since to begin again at once would meet the same obstacle.
-    When a cancel is asked for, this is the shard's end.
+    With a cause nobody may begin again for `wait_s` seconds (at most an hour; without it, longer each time in a row),
+    since that would meet the same obstacle. When a cancel is asked for, this is the shard's end.
     """
     held = hold(session, shard_id, token)
     if held is None:
         return False
-    release_held(session, held, ring=ring)
+    if cause is not None:
+        _note_obstacle(session, held, cause, wait_s)
+    release_held(session, held)
     return True
 
 
-def release_held(session: Session, held: Hold, *, ring: bool) -> None:
+def _note_obstacle(session: Session, held: Hold, cause: Cause, wait_s: float | None) -> None:
+    """Say what the stage waits for: as an event when that is news, and as long as nothing gets done."""
+    run, stage, shard = held.run, held.stage, held.shard
+    if wait_s is None:
+        wait_s = min(FIRST_WAIT_S * 2.0 ** min(shard.given_back, 10), LONGEST_WAIT_S)
+    shard.error = cause.at(stage, shard)
+    shard.given_back += 1
+    now = session.scalars(select(func.now())).one()
+    shard.not_before = now + timedelta(seconds=min(wait_s, LONGEST_OWN_WAIT_S))
+    known = stage.waiting_for
+    if known is None or known["code"] != cause.code:
+        known = {"since": now.isoformat()}
+        emit(session, run.id, run.project_id, EventType.SHARD_GIVEN_BACK, dict(shard.error))
+    stage.waiting_for = {"code": cause.code, "detail": cause.detail, "since": known["since"]}
+
+
+def release_held(session: Session, held: Hold) -> None:
     """`release`, under locks that are held."""
     held.shard.attempt -= 1
     if held.run.cancel_requested_at is not None:
         _close(held.shard, ShardStatus.CANCELLED)
     else:
-        _requeue(session, held, ring=ring)
+        _requeue(session, held)
     settle(session, held.run)
     touch(session, held.run.id)
 
@@ -128,19 +157,18 @@ def pause_for(session: Session, shard_id: str, token: int, *, reason: str) -> bo
         return False
     if held.run.pause_requested_at is None and held.run.cancel_requested_at is None:
         note_pause(session, held.run, reason)
-    release_held(session, held, ring=True)
+    release_held(session, held)
     return True
 
 
-def _requeue(session: Session, held: Hold, *, ring: bool = True) -> None:
+def _requeue(session: Session, held: Hold) -> None:
+    """Ring for the shard, or leave that to the rescuer while it is to wait or its run is not to go on."""
     shard = held.shard
     shard.status = ShardStatus.QUEUED
     shard.lease_expires_at = None
     session.flush()
-    if ring and is_runnable(held.run):
+    if shard.not_before is None and is_runnable(held.run):
         outbox.ring(session, [shard.id])
-    else:
-        outbox.rest(session, shard.id)
 
 
 def _close(shard: Shard, status: ShardStatus) -> None:

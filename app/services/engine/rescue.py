@@ -46,7 +46,7 @@ def stop(session: Session, run_id: str) -> None:
     if run.cancel_requested_at is None and run.pause_requested_at is None:
         return
     for shard in shards.running_of(session, run_id):
-        release_held(session, Hold(run, stages.locked(session, shard.stage_id), shard), ring=True)
+        release_held(session, Hold(run, stages.locked(session, shard.stage_id), shard))
     settle(session, run)
 
 

@@ -17,8 +17,8 @@ FINISHED = 100_000
 FILL = text(
     """
     INSERT INTO shards (id, project_id, run_id, stage_id, phase, position, queue, payload, status, attempt,
-                        max_attempts, lease_token, total_units, done_units, progress)
-    SELECT 'shard_' || n, project_id, run_id, stage_id, 0, 1000 + n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}'
+                        max_attempts, lease_token, total_units, done_units, progress, given_back)
+    SELECT 'shard_' || n, project_id, run_id, stage_id, 0, 1000 + n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}', 0
     FROM shards, generate_series(1, :count) AS n WHERE shards.id = :like
     """
 )

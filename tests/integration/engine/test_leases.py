@@ -132,15 +132,15 @@ class TestRelease:
         assert hands.shard(claim.shard_id).attempt == 0
         assert hands.shard(claim.shard_id).lease_token == 5
 
-    def test_without_ringing_it_waits_for_the_rescuer(self, session: Session, hands: Hands) -> None:
+    def test_an_interrupted_holder_s_shard_is_rung_at_once(self, session: Session, hands: Hands) -> None:
         run = submit(session, shards=1)
         hands.rung(run)
         claim = hands.claim(run)
 
-        engine.release(session, claim.shard_id, claim.token, ring=False)
+        engine.release(session, claim.shard_id, claim.token)
 
-        assert hands.rung(run) == []
-        assert engine.ring_silent(session, queue="gpu", silence_s=8, limit=10) == 0
+        assert hands.rung(run) == [claim.shard_id]
+        assert "shard.given_back" not in hands.events(run)
 
 
 class TestRecord:

@@ -169,8 +169,17 @@ class TestMissingVerdicts:
         work = world.claim(world.next_shard(run_id) or "")
         with pytest.raises(GiveBack) as raised:
             world.execute(work)
-        assert raised.value.code == "judge_unavailable"
+        assert (raised.value.code, raised.value.retry_after_s) == ("judge_unavailable", None)
         assert world.rows(Verdict, run_id) == []
+
+    def test_a_judge_that_says_when_to_come_back_is_believed(
+        self, world: World, endpoint: RunningJudge, run_id: str
+    ) -> None:
+        endpoint.judge.script.faults.extend(["429-long"] * 4)
+        work = world.claim(world.next_shard(run_id) or "")
+        with pytest.raises(GiveBack) as raised:
+            world.execute(work)
+        assert (raised.value.code, raised.value.retry_after_s) == ("judge_unavailable", 7200)
 
     def test_a_wrong_key_fails_the_run_at_once(self, world: World) -> None:
         with RunningJudge(ScriptedJudge(key="right")) as endpoint:

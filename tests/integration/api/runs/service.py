@@ -148,6 +148,13 @@ class Client:
             cause = Cause("broken", "It broke.")
             assert engine.fail_attempt(session, claim.shard_id, claim.token, cause, retryable=False)
 
+    def give_back_next(self, run_id: str) -> None:
+        """The next shard's holder says that its judge is down."""
+        with self.service.sessions.begin() as session:
+            claim = self._claim(session, run_id)
+            cause = Cause("judge_unavailable", "It is down.")
+            assert engine.release(session, claim.shard_id, claim.token, cause=cause)
+
     def train(self, run_id: str, *, steps: int) -> None:
         """The next shard, which trains, reports so many steps and succeeds."""
         with self.service.sessions.begin() as session:

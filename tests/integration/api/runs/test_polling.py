@@ -85,6 +85,18 @@ class TestProgress:
         assert (scoring["phase"], scoring["done_units"], scoring["total_units"]) == ("score", 0, 1)
         assert (scoring["throughput"], scoring["eta_seconds"]) == (None, None)
 
+    def test_shows_what_a_stage_waits_for_and_since_when(self, client: Client) -> None:
+        run = client.run()
+        assert client.get(f"/v1/runs/{run['id']}")["stages"][0]["waiting_for"] is None
+        client.give_back_next(run["id"])
+        waiting = client.get(f"/v1/runs/{run['id']}")["stages"][0]["waiting_for"]
+        told = client.rows(f"/v1/runs/{run['id']}/events")[-1]
+        assert (waiting["code"], waiting["detail"]) == ("judge_unavailable", "It is down.")
+        assert (told["type"], told["data"]["code"]) == ("shard.given_back", "judge_unavailable")
+        assert waiting["since"][:19] == told["created_at"][:19]
+        client.post(f"/v1/runs/{run['id']}:cancel", expect=200)
+        assert client.get(f"/v1/runs/{run['id']}")["stages"][0]["waiting_for"] is None
+
     def test_a_finished_stage_has_no_pace(self, client: Client) -> None:
         run = client.run(recipe={"stop_after": "sample"}, evaluation_judge=None)
         client.drive(run["id"])
@@ -211,8 +223,8 @@ def _crowd(session: Any, run_id: str, project_id: str) -> None:
     """
     shards = """
         INSERT INTO shards (id, project_id, run_id, stage_id, phase, position, queue, payload, status, attempt,
-            max_attempts, lease_token, total_units, done_units, progress)
-        SELECT 'shard_' || n, project_id, run_id, id, 9, n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}'
+            max_attempts, lease_token, total_units, done_units, progress, given_back)
+        SELECT 'shard_' || n, project_id, run_id, id, 9, n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}', 0
         FROM stages, generate_series(1, 20000) AS n WHERE run_id = :run AND position = 1
     """
     for statement in (copies, stages, shards):
