@@ -68,7 +68,7 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
 
 
 def _reported(stage: Stage | None, schema: type[Metrics]) -> Metrics | None:
-    """What a finished stage measured; beside it `Stage.metrics` keeps the last metrics of its way there."""
+    """What a stage measured, once it has; until then `Stage.metrics` holds other figures."""
     figures: dict[str, Any] = {} if stage is None else stage.metrics
     known = {name: figures[name] for name in schema.model_fields if name in figures}
     return schema.model_validate(known) if len(known) == len(schema.model_fields) else None

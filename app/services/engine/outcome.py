@@ -17,7 +17,7 @@ from app.db.models import Shard, ShardStatus, Stage
 from app.repositories import outbox
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable
-from app.services.engine.lease import clear_obstacle, count_units
+from app.services.engine.lease import TRAINING, clear_obstacle, count_units
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import advance, fail, settle
 
@@ -57,7 +57,7 @@ def complete(session: Session, shard_id: str, token: int, *, units: int, metrics
     clear_obstacle(held)
     count_units(held, done=units, total=units)
     stage.done_shards += 1
-    stage.metrics = _merged(stage.metrics, metrics, add=bool(shard.payload))
+    stage.metrics = _results(stage, shard, metrics)
     session.flush()
     if stage.done_shards == stage.total_shards and run.cancel_requested_at is None:
         advance(session, run, stage)
@@ -66,10 +66,15 @@ def complete(session: Session, shard_id: str, token: int, *, units: int, metrics
     return True
 
 
-def _merged(known: Mapping[str, Any], new: Mapping[str, Any], *, add: bool) -> dict[str, Any]:
-    """A shard that is its whole phase reports as it is; the numbers of ranges are counts, which add up."""
-    if not add:
-        return {**known, **new}
+def _results(stage: Stage, shard: Shard, new: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a stage once a shard of it has ended.
+
+    A training's results take the place of its last step's metrics. Elsewhere a shard that is its whole phase adds to
+    what the phases before it handed on, and the numbers of ranges are counts, which add up.
+    """
+    known = stage.metrics
+    if not shard.payload:
+        return dict(new) if stage.kind in TRAINING else {**known, **new}
     return {
         **known,
         **{name: known.get(name, 0) + value if _is_number(value) else value for name, value in new.items()},

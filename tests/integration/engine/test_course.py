@@ -18,6 +18,10 @@ def stages(session: Session, run: Run) -> list[tuple[StageKind, StageStatus]]:
     return [(kind, status) for kind, status in session.execute(query)]
 
 
+def metrics_of(session: Session, run: Run, kind: StageKind) -> dict[str, object]:
+    return session.scalars(select(Stage.metrics).where(Stage.run_id == run.id, Stage.kind == kind)).one()
+
+
 class TestStartRun:
     def test_makes_every_stage_and_the_first_shards(self, session: Session, hands: Hands) -> None:
         run = submit(session, shards=3, stop_after="prefer")
@@ -94,6 +98,32 @@ class TestAdvance:
 
         assert phases == ["io", "io"]
         assert hands.finish(run) == 2
+
+
+class TestResults:
+    def test_a_training_s_results_replace_its_last_step(self, session: Session, hands: Hands) -> None:
+        run = submit(session, shards=1, stop_after="reward_model")
+        while (claim := hands.claim(run)).kind is not StageKind.REWARD_MODEL:
+            hands.complete(claim)
+        reports = [engine.Report(9, 9, {"loss": 0.2, "accuracy": 0.9})]
+        engine.record(session, claim.shard_id, claim.token, reports=reports, seconds=1)
+        assert metrics_of(session, run, StageKind.REWARD_MODEL) == {"loss": 0.2, "accuracy": 0.9}
+
+        hands.complete(claim, units=9, accuracy=0.8)
+
+        assert metrics_of(session, run, StageKind.REWARD_MODEL) == {"accuracy": 0.8}
+
+    def test_an_evaluation_s_phases_hand_on_what_they_measured(self, session: Session, hands: Hands) -> None:
+        run = submit(session, shards=1, held_out=1, stop_after="evaluate")
+        while (claim := hands.claim(run)).kind is not StageKind.EVALUATE:
+            hands.complete(claim)
+        for measured in ({"completions": 3}, {"reward": 1.5}, {}, {"win_rate": 0.7}):
+            hands.complete(claim, **measured)
+            if hands.queued(run):
+                claim = hands.claim(run)
+
+        measured = {"completions": 3, "reward": 1.5, "win_rate": 0.7}
+        assert metrics_of(session, run, StageKind.EVALUATE) == measured
 
 
 class TestCounts:
