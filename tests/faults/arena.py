@@ -171,7 +171,8 @@ class Arena:
         return finding
 
     def check_invariants(self) -> None:
-        assert not checker.broken_invariants(self.engine)
+        broken = checker.broken_invariants(self.engine)
+        assert not broken, broken
 
 
 def tokens(notes: Sequence[Note]) -> list[int]:

@@ -99,6 +99,7 @@ def _cut(
     stage.phase = index
     stage.total_shards, stage.done_shards = len(rows), 0
     stage.total_units, stage.done_units = sum(shard.units for shard in plans), 0
+    stage.pace_from = None
     session.flush()
     if is_runnable(run):
         outbox.ring(session, [row.id for row in rows])
@@ -150,7 +151,7 @@ def finish(session: Session, run: Run, status: RunStatus) -> None:
     shards.cancel_open(session, run.id)
     stages.close_open(session, run.id)
     run.status = status
-    run.finished_at = func.now()
+    run.finished_at = func.clock_timestamp()  # not now(): this transaction may have begun before others' last writes
     session.flush()
     emit(session, run.id, run.project_id, _ENDS[status], {"error": run.error} if run.error else {})
     touch(session, run.id)
