@@ -5,6 +5,8 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
+# Many processes start here; without stored bytecode each of them would compile everything it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup lock demo test soak bench-judging lint drift clean
 help: ## list the targets
