@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import (
@@ -17,7 +17,6 @@ from app.db.models import (
     PromptSet,
     Run,
     RunStatus,
-    Shard,
     Stage,
     StageStatus,
 )
@@ -30,19 +29,11 @@ Statement: TypeAlias = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class StageRow:
-    """A stage; `phase_started_at` is when the first shard of its present phase was first claimed."""
-
-    stage: Stage
-    phase_started_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as it was at `now`, by the database's clock."""
 
     run: Run
-    stages: tuple[StageRow, ...]
+    stages: tuple[Stage, ...]
     inputs: Inputs
     now: datetime
 
@@ -61,7 +52,7 @@ def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
     if not rows:
         return None
     first = rows[0]
-    stages = tuple(StageRow(row.Stage, row.phase_started_at) for row in rows if row.Stage is not None)
+    stages = tuple(row.Stage for row in rows if row.Stage is not None)
     inputs = Inputs(
         train_prompts=first.train_count,
         held_out_prompts=first.held_out_count,
@@ -73,8 +64,7 @@ def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
 
 def snapshot(project_id: str, run_id: str) -> Statement:
     """The statement behind `find`: a row a stage, everything by primary or unique key."""
-    judge, evaluation_judge, first_shard = aliased(Judge), aliased(Judge), aliased(Shard)
-    opening = and_(first_shard.stage_id == Stage.id, first_shard.phase == Stage.phase, first_shard.position == 0)
+    judge, evaluation_judge = aliased(Judge), aliased(Judge)
     return (
         select(
             Run,
@@ -83,14 +73,12 @@ def snapshot(project_id: str, run_id: str) -> Statement:
             PromptSet.held_out_count,
             judge.kind.label("judge_kind"),
             evaluation_judge.kind.label("evaluation_judge_kind"),
-            first_shard.started_at.label("phase_started_at"),
             func.now().label("now"),
         )
         .join(PromptSet, PromptSet.id == Run.prompt_set_id)
         .outerjoin(judge, judge.id == Run.judge_id)
         .outerjoin(evaluation_judge, evaluation_judge.id == Run.evaluation_judge_id)
         .outerjoin(Stage, Stage.run_id == Run.id)
-        .outerjoin(first_shard, opening)
         .where(Run.id == run_id, Run.project_id == project_id)
         .order_by(Stage.round, Stage.position)
     )

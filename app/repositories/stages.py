@@ -34,6 +34,16 @@ def close_open(session: Session, run_id: str) -> None:
     )
 
 
+def rest(session: Session, run_id: str) -> None:
+    """Nobody is to work on these stages for a while: that is no part of their pace."""
+    session.execute(
+        update(Stage)
+        .where(Stage.run_id == run_id, Stage.pace_from.is_not(None))
+        .values(pace_from=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def compute_seconds(session: Session, run_id: str) -> float:
     """Seconds of work that every stage of a run has cost so far."""
     query = select(func.coalesce(func.sum(Stage.compute_seconds), 0.0)).where(Stage.run_id == run_id)

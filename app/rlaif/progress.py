@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units after `elapsed_s` seconds."""
+    """`done` of `total` units, `paced` of them in the last `elapsed_s` seconds of uninterrupted work."""
 
     done: int
     total: int
+    paced: int
     elapsed_s: float
 
     @property
     def throughput(self) -> float | None:
         """Units a second; None before the first is done."""
-        return self.done / self.elapsed_s if self.done > 0 and self.elapsed_s > 0 else None
+        return self.paced / self.elapsed_s if self.paced > 0 and self.elapsed_s > 0 else None
 
     @property
     def eta_s(self) -> float | None:

@@ -144,7 +144,7 @@ class RunOut(RunSummaryOut):
             inputs=RunInputsOut.of(run),
             recipe=recipe,
             stages=[StageOut.of(stage, row, recipe) for stage in row.stages],
-            total=total(usage_of(stage.stage) for stage in row.stages),
+            total=total(usage_of(stage) for stage in row.stages),
             cancel_requested_at=run.cancel_requested_at,
             pause_requested_at=run.pause_requested_at,
         )

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.models import Stage, StageStatus
-from app.repositories.runs import RunRow, StageRow
+from app.repositories.runs import RunRow
 from app.rlaif.pipeline import PhaseName, phases
 from app.rlaif.progress import Progress
 from app.rlaif.recipe import Recipe, StageKind
@@ -39,7 +39,9 @@ class StageOut(BaseModel):
     total_shards: int = Field(examples=[4])
     done_units: int = Field(description="Prompts, or training steps, or 1 for what is done at once", examples=[192])
     total_units: int = Field(examples=[256])
-    throughput: float | None = Field(description="Units a second; null before the first is done", examples=[9.6])
+    throughput: float | None = Field(
+        description="Units a second since it was last begun or taken up again; null before the first", examples=[9.6]
+    )
     eta_seconds: float | None = Field(description="Until the present phase ends; null while unknown", examples=[6.7])
     metrics: dict[str, Any] = Field(description="The last ones while it runs, its results afterwards")
     usage: Usage = Field(description="What it has cost so far")
@@ -49,8 +51,8 @@ class StageOut(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, row: StageRow, run: RunRow, recipe: Recipe) -> Self:
-        stage, progress = row.stage, _progress(row, run)
+    def of(cls, stage: Stage, run: RunRow, recipe: Recipe) -> Self:
+        progress = _progress(stage, run.now)
         running = stage.status is StageStatus.RUNNING
         return cls(
             id=stage.id,
@@ -73,11 +75,10 @@ class StageOut(BaseModel):
         )
 
 
-def _progress(row: StageRow, run: RunRow) -> Progress:
-    stage = row.stage
-    started = row.phase_started_at or stage.started_at or run.now
-    elapsed_s = ((stage.finished_at or run.now) - started).total_seconds()
-    return Progress(stage.done_units, stage.total_units, elapsed_s)
+def _progress(stage: Stage, now: datetime) -> Progress:
+    """At the pace of the present spell of work: a pause or an outage before it is no part of it."""
+    elapsed_s = 0.0 if stage.pace_from is None else (now - stage.pace_from).total_seconds()
+    return Progress(stage.done_units, stage.total_units, paced=stage.done_units - stage.pace_units, elapsed_s=elapsed_s)
 
 
 def usage_of(stage: Stage) -> Usage:

@@ -44,7 +44,7 @@ def evaluations(session: Session, project_id: str, run_id: str) -> list[Evaluati
 
 
 def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings:
-    run, stages = row.run, {stage.stage.kind: stage.stage for stage in row.stages}
+    run, stages = row.run, {stage.kind: stage for stage in row.stages}
     measured = results.evaluations(session, run.id)
     evaluation = EvaluationMetrics.model_validate(measured[-1].metrics) if measured else None
     return Findings(
@@ -126,10 +126,10 @@ def _checkpoints(session: Session, provenance: Provenance) -> list[report.Checkp
 def _usage(row: RunRow) -> list[StageUsage]:
     return [
         StageUsage(
-            **usage_of(stage.stage).model_dump(),
-            round=stage.stage.round,
-            stage=stage.stage.kind,
-            wall_seconds=_seconds(stage.stage, row.now),
+            **usage_of(stage).model_dump(),
+            round=stage.round,
+            stage=stage.kind,
+            wall_seconds=_seconds(stage, row.now),
         )
         for stage in row.stages
     ]

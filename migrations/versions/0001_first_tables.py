@@ -406,6 +406,8 @@ def upgrade() -> None:
         sa.Column("compute_seconds", sa.Float(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pace_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pace_units", sa.Integer(), nullable=False),
         sa.CheckConstraint("done_shards <= total_shards", name=op.f("ck_stages_done_within_total")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_stages_project_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_stages_run_id"), ondelete="CASCADE"),

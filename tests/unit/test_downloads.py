@@ -35,14 +35,14 @@ class TestDownload:
 
 class TestProgress:
     def test_pace_and_time_left(self) -> None:
-        progress = Progress(done=30, total=120, elapsed_s=15.0)
+        progress = Progress(done=30, total=120, paced=20, elapsed_s=10.0)
         assert (progress.throughput, progress.eta_s) == (2.0, 45.0)
 
     def test_no_pace_before_the_first_unit(self) -> None:
-        progress = Progress(done=0, total=120, elapsed_s=15.0)
+        progress = Progress(done=30, total=120, paced=0, elapsed_s=15.0)
         assert (progress.throughput, progress.eta_s) == (None, None)
 
-    @given(st.integers(0, 1000), st.integers(0, 1000), st.floats(-1, 1e6))
-    def test_time_left_is_never_negative(self, done: int, total: int, elapsed_s: float) -> None:
-        eta = Progress(done, total, elapsed_s).eta_s
+    @given(st.integers(0, 1000), st.integers(0, 1000), st.integers(-1000, 1000), st.floats(-1, 1e6))
+    def test_time_left_is_never_negative(self, done: int, total: int, paced: int, elapsed_s: float) -> None:
+        eta = Progress(done, total, paced=paced, elapsed_s=elapsed_s).eta_s
         assert eta is None or eta >= 0

@@ -132,6 +132,8 @@ class Stage(Base):
     compute_seconds: Mapped[float] = mapped_column(Float, default=0.0)
     started_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]
+    pace_from: Mapped[Moment | None]  # since when it has been worked on without a break; null while it is not
+    pace_units: Mapped[int] = mapped_column(Integer, default=0)  # `done_units` at that moment
 
 
 class Shard(Base):

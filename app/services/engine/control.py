@@ -73,6 +73,7 @@ def note_pause(session: Session, run: Run, reason: str) -> None:
     run.pause_requested_at = func.now()
     run.pause_reason = reason[:500]
     session.flush()
+    stages.rest(session, run.id)
     emit(session, run.id, run.project_id, EventType.RUN_PAUSE_REQUESTED, {"reason": run.pause_reason})
 
 
@@ -117,7 +118,7 @@ def _reopen(stage: Stage) -> None:
     if stage.status in (StageStatus.FAILED, StageStatus.CANCELLED):
         stage.status = StageStatus.RUNNING if stage.total_shards else StageStatus.PENDING
         stage.finished_at = None
-        stage.waiting_for = None
+        stage.waiting_for, stage.pace_from = None, None
 
 
 def _refuse_finished(run: Run, verb: str) -> None:

@@ -73,6 +73,7 @@ def claim(session: Session, shard_id: str, *, worker: str, lease_s: float) -> Cl
         return None
     stage = stages.locked(session, shard.stage_id)
     _note_start(session, run, stage)
+    keep_pace(stage)
     touch(session, run.id)
     return _claim(session, run, stage, shard)
 
@@ -154,6 +155,8 @@ def _fold(session: Session, held: Hold, reports: Sequence[Report]) -> None:
     metrics = _finite(last.metrics)
     shard.progress = {"step": last.step, "total": last.total, "metrics": metrics}
     count_units(held, done=_units(shard, last), total=shard.total_units if shard.payload else max(last.total, 1))
+    if is_runnable(held.run):
+        keep_pace(stage)
     if shard.payload:
         return
     stage.metrics = stage.metrics | metrics
@@ -173,6 +176,12 @@ def count_units(held: Hold, *, done: int, total: int) -> None:
     held.stage.done_units += done - held.shard.done_units
     held.stage.total_units += total - held.shard.total_units
     held.shard.done_units, held.shard.total_units = done, total
+
+
+def keep_pace(stage: Stage) -> None:
+    """Measure the pace from now on, unless that is done already and nothing was lost since."""
+    if stage.pace_from is None or stage.done_units < stage.pace_units:
+        stage.pace_from, stage.pace_units = func.now(), stage.done_units
 
 
 def clear_obstacle(held: Hold) -> None:

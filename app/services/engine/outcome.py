@@ -169,6 +169,7 @@ def pause_for(session: Session, shard_id: str, token: int, *, reason: str) -> bo
 def _requeue(session: Session, held: Hold) -> None:
     """Ring for the shard, or leave that to the rescuer while it is to wait or its run is not to go on."""
     shard = held.shard
+    held.stage.pace_from = None
     shard.status = ShardStatus.QUEUED
     shard.lease_expires_at = None
     session.flush()

@@ -178,6 +178,20 @@ class TestRecord:
         points = session.execute(select(MetricPoint.step, MetricPoint.data).order_by(MetricPoint.step)).all()
         assert [tuple(point) for point in points] == [(1, {"loss": 0.7}), (2, {"loss": None})]
 
+    def test_the_pace_is_that_of_what_was_not_lost(self, session: Session, hands: Hands) -> None:
+        """A training that goes on from its last saved state takes up steps that were counted before."""
+        run = submit(session, shards=0, stop_after="reward_model")
+        while (claim := hands.claim(run)).kind.value != "reward_model":
+            hands.complete(claim)
+        engine.record(session, claim.shard_id, claim.token, reports=[Report(14, 20)], seconds=1)
+        engine.release(session, claim.shard_id, claim.token)
+        claim = hands.claim(run)
+        engine.record(session, claim.shard_id, claim.token, reports=[Report(11, 20)], seconds=1)
+        engine.record(session, claim.shard_id, claim.token, reports=[Report(13, 20)], seconds=1)
+
+        stage = session.get_one(Stage, claim.stage_id, populate_existing=True)
+        assert (stage.pace_units, stage.done_units) == (11, 13)
+
     def test_the_budget_of_compute_seconds_pauses(self, session: Session, hands: Hands) -> None:
         run = submit(session, shards=2, budget={"compute_seconds": 10.0})
         claim = hands.claim(run)

@@ -53,7 +53,7 @@ class TestConditionalGet:
         assert [statement.split(maxsplit=1)[0] for statement in statements] == ["SELECT", "SELECT"]
 
     def test_the_statement_goes_by_indexes(self, client: Client, service: Service) -> None:
-        """With thousands of runs and twenty thousand shards about, no plan node reads a whole table."""
+        """With thousands of runs about, no plan node reads a whole table."""
         run = client.run()
         with service.sessions.begin() as session:
             _crowd(session, run["id"], client.project_id)
@@ -61,8 +61,8 @@ class TestConditionalGet:
             compiled = str(query.compile(dialect=service.database.dialect, compile_kwargs={"literal_binds": True}))
             plan = session.scalar(text("EXPLAIN (FORMAT JSON) " + compiled.replace(":", r"\:")))
         nodes = list(_nodes(plan[0]["Plan"]))
-        big = {"runs", "stages", "shards", "prompt_sets"}
-        assert {node["Relation Name"] for node in nodes if "Relation Name" in node} >= {"runs", "stages", "shards"}
+        big = {"runs", "stages", "prompt_sets"}
+        assert {node["Relation Name"] for node in nodes if "Relation Name" in node} >= {"runs", "stages"}
         assert [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] in big] == []
 
 
@@ -84,6 +84,29 @@ class TestProgress:
         scoring = client.get(f"/v1/runs/{run['id']}")["stages"][5]
         assert (scoring["phase"], scoring["done_units"], scoring["total_units"]) == ("score", 0, 1)
         assert (scoring["throughput"], scoring["eta_seconds"]) == (None, None)
+
+    @pytest.mark.parametrize("idle", ["paused", "given back", "failed"])
+    def test_idle_time_is_no_part_of_the_pace(self, client: Client, service: Service, idle: str) -> None:
+        """An hour without work between two units that take no time: the rest will not take an hour."""
+        run = client.run()
+        path = f"/v1/runs/{run['id']}"
+        client.work(run["id"], units=2)
+        match idle:
+            case "paused":
+                client.post(f"{path}:pause", expect=200)
+            case "given back":
+                client.give_back_next(run["id"])
+            case _:
+                client.fail_next(run["id"])
+        _an_hour_passes(service, run["id"])
+        resting = client.get(path)["stages"][0]
+        assert (resting["throughput"], resting["eta_seconds"]) == (None, None)
+        if idle == "paused":
+            client.post(f"{path}:resume", expect=200)
+        if idle == "failed":
+            client.post(f"{path}:retry", expect=200)
+        client.work(run["id"], units=2)
+        assert client.get(path)["stages"][0]["eta_seconds"] < 60
 
     def test_shows_what_a_stage_waits_for_and_since_when(self, client: Client) -> None:
         run = client.run()
@@ -191,6 +214,16 @@ class _Poll(threading.Thread):
         assert not self.is_alive()
 
 
+def _an_hour_passes(service: Service, run_id: str) -> None:
+    earlier = (
+        "UPDATE stages SET started_at = started_at - interval '1 hour', pace_from = pace_from - interval '1 hour'",
+        "UPDATE shards SET started_at = started_at - interval '1 hour', not_before = not_before - interval '1 hour'",
+    )
+    with service.sessions.begin() as session:
+        for statement in earlier:
+            session.execute(text(f"{statement} WHERE run_id = :run"), {"run": run_id})
+
+
 def _listeners(service: Service) -> int:
     with service.sessions() as session:
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rlaif-notifications'"
@@ -216,19 +249,13 @@ def _crowd(session: Any, run_id: str, project_id: str) -> None:
     """
     stages = """
         INSERT INTO stages (id, project_id, run_id, round, position, kind, status, phase, total_shards, done_shards,
-            total_units, done_units, metrics, judge_usd, judge_calls, prompt_tokens, completion_tokens, compute_seconds)
+            total_units, done_units, metrics, judge_usd, judge_calls, prompt_tokens, completion_tokens, compute_seconds,
+            pace_units)
         SELECT 'stage_' || n || s.id, s.project_id, 'run_' || n, s.round, s.position, s.kind, s.status, 0, 0, 0, 0, 0,
-            '{}', 0, 0, 0, 0, 0
+            '{}', 0, 0, 0, 0, 0, 0
         FROM stages AS s, generate_series(1, 3000) AS n WHERE s.run_id = :run
     """
-    shards = """
-        INSERT INTO shards (id, project_id, run_id, stage_id, phase, position, queue, payload, status, attempt,
-            max_attempts, lease_token, total_units, done_units, progress, given_back)
-        SELECT 'shard_' || n, project_id, run_id, id, 9, n, 'io', '{}', 'succeeded', 1, 3, 1, 1, 1, '{}', 0
-        FROM stages, generate_series(1, 20000) AS n WHERE run_id = :run AND position = 1
-    """
-    for statement in (copies, stages, shards):
+    for statement in (copies, stages):
         session.execute(text(statement), {"run": run_id})
     session.execute(text("ANALYZE runs"))
     session.execute(text("ANALYZE stages"))
-    session.execute(text("ANALYZE shards"))
