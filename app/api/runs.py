@@ -120,7 +120,11 @@ def resume_run(run_id: RunId, caller: Writer, session: WriteSession, body: Resum
 
 @router.post("/runs/{run_id}:retry", operation_id="retry_run")
 def retry_run(run_id: RunId, caller: Writer, session: WriteSession) -> RunOut:
-    """Go on with a failed run where it failed. Nothing that succeeded is repeated."""
+    """Go on with a failed run where it failed. Nothing that succeeded is repeated.
+
+    Where judging failed, the questions that the judge's endpoint left without an answer (INVALID for the reason
+    `server` or `timeout`) are asked again; the event says how many. What they have cost stays counted.
+    """
     return RunOut.of(runs.retry(session, caller.project_id, run_id))
 
 

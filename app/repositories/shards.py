@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, union, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, union, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Run, RunStatus, Shard, ShardStatus
@@ -168,6 +168,23 @@ def reopen(session: Session, run_id: str) -> None:
         .values(status=ShardStatus.QUEUED, attempt=0, given_back=0, error=None, finished_at=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def begin_again(session: Session, stage_id: str, *, phase: int) -> list[int]:
+    """Every shard of a phase is to be done once more, with all its attempts; says how many units each has."""
+    again = (
+        update(Shard)
+        .where(Shard.stage_id == stage_id, Shard.phase == phase)
+        .values(status=ShardStatus.QUEUED, attempt=0, given_back=0, done_units=0, error=None, finished_at=None)
+        .returning(Shard.total_units)
+    )
+    return list(session.scalars(again.execution_options(synchronize_session=False)))
+
+
+def forget_behind(session: Session, stage_id: str, *, phase: int) -> None:
+    """The phases after this one have not been."""
+    behind = delete(Shard).where(Shard.stage_id == stage_id, Shard.phase > phase)
+    session.execute(behind.execution_options(synchronize_session=False))
 
 
 def silent(session: Session, *, queue: str, silence_s: float, limit: int) -> list[Shard]:

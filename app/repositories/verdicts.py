@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.models import Stage, Verdict
+from app.db.models import Comparison, Purpose, Stage, Verdict
 from app.repositories.units import among
-from app.rlaif.comparison import InvalidReason, Order
+from app.rlaif.comparison import UNHEARD, InvalidReason, Order
 from app.rlaif.comparison import Verdict as Answered
 
 
@@ -69,6 +69,23 @@ def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def forget_unheard(
+    session: Session, run_id: str, *, judge_id: str | None, round_: int, purposes: Collection[Purpose]
+) -> int:
+    """Delete what a judge's endpoint failed to answer about some comparisons, and say how many verdicts these were."""
+    asked = select(Comparison.id).where(
+        Comparison.run_id == run_id, Comparison.round == round_, Comparison.purpose.in_(purposes)
+    )
+    unheard = delete(Verdict).where(
+        Verdict.run_id == run_id,
+        Verdict.judge_id == judge_id,
+        Verdict.invalid_reason.in_(UNHEARD),
+        Verdict.comparison_id.in_(asked),
+    )
+    gone = session.scalars(unheard.returning(Verdict.id).execution_options(synchronize_session=False))
+    return len(gone.all())
 
 
 def judge_usd_spent(session: Session, run_id: str) -> Decimal:

@@ -40,6 +40,10 @@ class InvalidReason(StrEnum):
     BUDGET = "budget"
 
 
+UNHEARD = (InvalidReason.SERVER, InvalidReason.TIMEOUT)
+"""The reasons that say nothing of the question: the judge may answer it another time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two completions of one prompt: `first` is what verdicts call A."""

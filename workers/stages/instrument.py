@@ -126,6 +126,7 @@ def require_coverage(metrics: JudgeMetrics, *, floor: float, judge: JudgeRow, pa
     raise StageRefused(
         "coverage_below_floor",
         f"judge {judge.name!r} gave {metrics.coverage:.1%} valid verdicts of {metrics.verdicts}, below "
-        f"{part}.minimum_coverage {floor:.1%}; missing: {missing}. Read the INVALID verdicts, mend or change the "
-        f"judge and fork the run from its completions, or lower {part}.minimum_coverage",
+        f"{part}.minimum_coverage {floor:.1%}; missing: {missing}. Retry the run to have asked again what the "
+        "server or a timeout left open; for the rest read the INVALID verdicts, mend or change the judge and fork the "
+        f"run from its completions, or lower {part}.minimum_coverage",
     )

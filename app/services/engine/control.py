@@ -10,6 +10,7 @@ from app.db.models import Run, RunStatus, Stage, StageStatus
 from app.errors import Conflict
 from app.repositories import outbox, shards, stages
 from app.rlaif.recipe import Recipe
+from app.services.engine.asking_again import ask_again
 from app.services.engine.hold import lock_run
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import open_next_stage, settle
@@ -96,11 +97,14 @@ def resume(session: Session, run: Run) -> None:
 def retry(session: Session, run: Run) -> None:
     """Go on with a failed run where it failed, with all attempts again; what succeeded stays.
 
+    Verdicts that the failed stage lacks because of the judge's endpoint are asked for again.
+
     Raises Conflict unless the run has failed.
     """
     run = lock_run(session, run.id)
     if run.status is not RunStatus.FAILED:
         raise Conflict(f"run {run.id} is {run.status.value}: only a failed run can be retried")
+    asked_again = ask_again(session, run)
     shards.reopen(session, run.id)
     for stage in stages.in_order(session, run.id):
         _reopen(stage)
@@ -108,7 +112,7 @@ def retry(session: Session, run: Run) -> None:
     run.error, run.finished_at = None, None
     run.pause_requested_at, run.pause_reason = None, None
     session.flush()
-    emit(session, run.id, run.project_id, EventType.RUN_RETRIED, {})
+    emit(session, run.id, run.project_id, EventType.RUN_RETRIED, {"asked_again": asked_again})
     outbox.ring_run(session, run.id)
     touch(session, run.id)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.db.models import Comparison, Completion, Preference, Run, RunStatus, Stage, Verdict
+from app.db.models import Comparison, Completion, Event, Preference, Run, RunStatus, Stage, Verdict
 from app.db.session import WriteSession
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.evidence import JudgeMetrics, PreferenceMetrics
@@ -76,6 +76,13 @@ def _import(world: World, run_id: str) -> None:
     shard_id = world.next_shard(run_id)
     assert shard_id is not None
     world.work_off(shard_id)
+
+
+def _retry(world: World, run_id: str) -> dict[str, Any]:
+    """What the event of the retry says."""
+    with world.sessions.begin() as session:
+        engine.retry(session, session.get_one(Run, run_id))
+    return world.rows(Event, run_id, type="run.retried")[-1].data
 
 
 class TestVerdicts:
@@ -159,6 +166,30 @@ class TestMissingVerdicts:
         assert "33.3%" in run.error["detail"]
         assert f"{PROMPTS * 4} {InvalidReason.SERVER}" in run.error["detail"]
         assert len(world.rows(Verdict, run.id)) == PROMPTS * PAIRS * 2
+
+    def test_a_retry_asks_again_what_the_endpoint_left_open(self, world: World, endpoint: RunningJudge) -> None:
+        endpoint.judge.script.faults.extend(["garbage"] * 12)
+        run = world.drive(_run(world, endpoint, judge={"prompts_per_shard": 2}))
+        assert (run.error or {})["code"] == "coverage_below_floor"
+        assert "Retry the run" in (run.error or {})["detail"]
+        spent = world.stage(run.id, StageKind.JUDGE).judge_usd
+
+        assert _retry(world, run.id) == {"asked_again": 12}
+
+        assert world.drive(run.id).status is RunStatus.SUCCEEDED
+        assert len(endpoint.judge.calls) == PROMPTS * PAIRS * 2 + 12
+        verdicts, stage = world.rows(Verdict, run.id), world.stage(run.id, StageKind.JUDGE)
+        assert len(verdicts) == PROMPTS * PAIRS * 2
+        assert {verdict.invalid_reason for verdict in verdicts} == {None}
+        assert (stage.metrics["coverage"], stage.judge_calls) == (1.0, PROMPTS * PAIRS * 2 + 12)
+        assert stage.judge_usd > spent > 0
+
+    def test_a_retry_takes_the_judge_s_own_silence_for_an_answer(self, world: World, endpoint: RunningJudge) -> None:
+        run_id = _run(world, endpoint, TEXTS[0], TEXTS[1], "[[fault:refusal]]")
+        assert (world.drive(run_id).error or {})["code"] == "coverage_below_floor"
+        assert _retry(world, run_id) == {"asked_again": 0}
+        assert (world.drive(run_id).error or {})["code"] == "coverage_below_floor"
+        assert len(endpoint.judge.calls) == PROMPTS * PAIRS * 2
 
     def test_a_judge_that_is_away_costs_no_attempt(self, world: World, run_id: str) -> None:
         with RunningJudge() as gone:

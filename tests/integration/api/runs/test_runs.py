@@ -8,11 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from app.db.models import Scope
+from tests.integration.api.runs import produced
 from tests.integration.api.runs.service import EVALUATION_JUDGE, JUDGE, PROMPTS, RUBRIC, Client, Service
 from tests.stack import wait_for
 
+UNHEARD = text(
+    "UPDATE verdicts SET answer = 'INVALID', probability = NULL, invalid_reason = 'server' WHERE run_id = :run"
+)
 STAGES = ["sample", "judge", "prefer", "reward_model", "policy", "evaluate"]
 
 
@@ -262,6 +267,29 @@ class TestSteer:
         client.drive(run["id"])
         assert client.get(f"/v1/runs/{run['id']}")["status"] == "succeeded"
         assert "succeeded" in client.post(f"/v1/runs/{run['id']}:{verb}", expect=409)["detail"]
+
+    def test_retry_asks_an_evaluation_s_unheard_questions_again(self, client: Client, service: Service) -> None:
+        """Those of the evaluation alone: the stages before it have succeeded and stay as they are."""
+        run = client.run()
+        path = f"/v1/runs/{run['id']}"
+        client.drive(run["id"], stop_before="evaluate")
+        with service.sessions.begin() as session:
+            produced.label(session, run["id"])
+            produced.evaluate(session, run["id"])
+            session.execute(UNHEARD, {"run": run["id"]})
+        while client.get(path)["stages"][-1]["phase"] != "measure":
+            client.work(run["id"], units=1)
+        client.fail_next(run["id"])
+
+        retried = client.post(f"{path}:retry", expect=200)["stages"][-1]
+
+        assert (retried["phase"], retried["done_shards"], retried["done_units"]) == ("judge", 0, 0)
+        assert client.rows(f"{path}/events")[-1]["data"] == {"asked_again": 2}
+        left = client.rows(f"{path}/verdicts")
+        assert {verdict["invalid_reason"] for verdict in left} == {"server"}
+        assert {verdict["judge_id"] for verdict in left} == {run["inputs"]["judge_id"]}
+        client.drive(run["id"])
+        assert client.get(path)["status"] == "succeeded"
 
     def test_retry_goes_on_where_it_failed(self, client: Client) -> None:
         run = client.run()
