@@ -92,11 +92,12 @@ async def get_run(
     answer comes as soon as something does; without `If-None-Match` that is the next change from now on.
     """
     known = _versions(request)
-    mark = await run_in_threadpool(_mark, sessions, caller.project_id, run_id)
-    if wait and not mark.status.terminal and (not known or mark.version in known):
-        mark = await _changed(sessions, notifications, caller.project_id, run_id, since=mark.version, wait_s=wait)
-    if mark.version in known:
-        return Response(status_code=304, headers=_headers(mark))
+    if known or wait:
+        mark = await run_in_threadpool(_mark, sessions, caller.project_id, run_id)
+        if wait and not mark.status.terminal and (not known or mark.version in known):
+            mark = await _changed(sessions, notifications, caller.project_id, run_id, since=mark.version, wait_s=wait)
+        if mark.version in known:
+            return Response(status_code=304, headers=_headers(mark))
     return await run_in_threadpool(_answer, sessions, caller.project_id, run_id)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -15,6 +18,9 @@ from app.repositories import runs
 from app.services import engine
 from tests.integration.api.runs.service import Client, Service
 from tests.stack import wait_for
+
+
+RUN_TABLES = ["judges", "judges", "prompt_sets", "runs", "stages"]
 
 
 class TestConditionalGet:
@@ -39,18 +45,15 @@ class TestConditionalGet:
         client.post(f"{path}:cancel", expect=200)
         assert "Retry-After" not in client.http.get(path).headers
 
-    def test_a_run_costs_one_statement_and_a_304_one_row(self, client: Client, service: Service) -> None:
-        run = client.run()
-        statements: list[str] = []
-
-        def note(*args: Any) -> None:
-            statements.append(args[2])
-
-        with service.sessions() as session:
-            event.listen(session.connection(), "before_cursor_execute", note)
-            assert runs.find(session, client.project_id, run["id"]) is not None
-            assert runs.mark(session, client.project_id, run["id"]) is not None
-        assert [statement.split(maxsplit=1)[0] for statement in statements] == ["SELECT", "SELECT"]
+    def test_a_poll_costs_the_key_and_one_read(self, client: Client, service: Service) -> None:
+        """A 200 is one statement beside the authentication's, a 304 one row of one table."""
+        path = f"/v1/runs/{client.run()['id']}"
+        with _statements(service) as of_200:
+            etag = client.http.get(path).headers["ETag"]
+        with _statements(service) as of_304:
+            assert client.http.get(path, headers={"If-None-Match": etag}).status_code == 304
+        assert [_tables(statement) for statement in of_200] == [["api_keys"], RUN_TABLES]
+        assert [_tables(statement) for statement in of_304] == [["api_keys"], ["runs"]]
 
     def test_the_statement_goes_by_indexes(self, client: Client, service: Service) -> None:
         """With thousands of runs about, no plan node reads a whole table."""
@@ -212,6 +215,26 @@ class _Poll(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self.join(30)
         assert not self.is_alive()
+
+
+@contextmanager
+def _statements(service: Service) -> Iterator[list[str]]:
+    """Every statement that the API sends meanwhile."""
+    sent: list[str] = []
+
+    def note(*args: Any) -> None:
+        sent.append(args[2])
+
+    event.listen(service.database, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(service.database, "before_cursor_execute", note)
+
+
+def _tables(statement: str) -> list[str]:
+    assert statement.startswith("SELECT"), statement
+    return sorted(re.findall(r"(?:FROM|JOIN) (\w+)", statement))
 
 
 def _an_hour_passes(service: Service, run_id: str) -> None:
