@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.tiny import Recorder, build_model, sentence
-from workers.sampling.engine import FinishReason, SampledCompletion, SampleRequest, SamplingStopped
+from workers.sampling.engine import FinishReason, PromptTooLong, SampledCompletion, SampleRequest, SamplingStopped
 from workers.sampling.language_model import LanguageModel, NoChatTemplate, stop_token_ids
 from workers.sampling.nucleus import choose, seeded_uniforms
 from workers.sampling.transformers import TransformersSampler
@@ -180,6 +180,44 @@ class TestChoose:
 
     def test_zero_temperature_takes_the_likeliest(self) -> None:
         assert choose(self.LOGITS[None], torch.tensor([0.99]), temperature=0, top_p=0.5).tokens.tolist() == [1]
+
+
+class TestWindow:
+    def test_a_prompt_whose_answer_could_exceed_it_is_refused_before_anything_is_drawn(
+        self, sampler: TransformersSampler
+    ) -> None:
+        short, *_ = make_requests(4)
+        (fits,) = draw(sampler, [short], batch_size=1).values()
+        filler = [{"role": "user", "content": "the moon " * 150}]
+        progress = Recorder()
+        stream = sampler.sample(
+            [short, SampleRequest("long", filler, seed=1)],
+            temperature=1.0,
+            top_p=1.0,
+            max_new_tokens=40,
+            batch_size=1,
+            progress=progress,
+        )
+        with pytest.raises(PromptTooLong, match=r"completion long has .* window of 256"):
+            next(stream)
+        assert progress.polls == 0
+        last = 256 - fits.prompt_token_count
+        assert self.first(sampler, short, max_new_tokens=last).key == short.key
+        with pytest.raises(PromptTooLong, match=f"max_new_tokens {last + 1}"):
+            self.first(sampler, short, max_new_tokens=last + 1)
+
+    @staticmethod
+    def first(sampler: TransformersSampler, request: SampleRequest, *, max_new_tokens: int) -> SampledCompletion:
+        return next(
+            sampler.sample(
+                [request],
+                temperature=1.0,
+                top_p=1.0,
+                max_new_tokens=max_new_tokens,
+                batch_size=1,
+                progress=Recorder(),
+            )
+        )
 
 
 class TestLoading:

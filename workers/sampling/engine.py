@@ -23,6 +23,16 @@ class SamplingStopped(Exception):
         self.total = total
 
 
+class PromptTooLong(Exception):
+    """Raised before anything is drawn when a prompt and its answer exceed the model's window: it would be garbage."""
+
+    def __init__(self, key: str, tokens: int, *, max_new_tokens: int, window: int) -> None:
+        super().__init__(
+            f"the prompt of completion {key} has {tokens} tokens, which with max_new_tokens {max_new_tokens} is beyond "
+            f"the model's window of {window}; leave it out or lower max_new_tokens"
+        )
+
+
 class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
@@ -71,5 +81,5 @@ class Sampler(Protocol):
         batch_size: int,
         progress: Progress,
     ) -> Iterator[SampledCompletion]:
-        """Completions in the order in which they are ready; raises `SamplingStopped`."""
+        """Completions in the order in which they are ready; raises `PromptTooLong`, `SamplingStopped`."""
         ...

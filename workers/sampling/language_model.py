@@ -89,6 +89,12 @@ def pad_left(sequences: Sequence[Sequence[int]], *, device: torch.device) -> tup
     return ids.to(device), mask.to(device)
 
 
+def window_of(model: Any) -> int | None:
+    """The positions that a model has for prompt and answer together; None for one that states no limit."""
+    window: int | None = getattr(model.config, "max_position_embeddings", None)
+    return window
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """Weights in evaluation mode, their tokenizer and the tokens that end an answer."""
@@ -97,6 +103,10 @@ class LanguageModel:
     tokenizer: Any
     stop_ids: frozenset[int]
     device: torch.device
+
+    @property
+    def window(self) -> int | None:
+        return window_of(self.model)
 
     @classmethod
     def load(cls, model_dir: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Self:

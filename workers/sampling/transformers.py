@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from workers.sampling.engine import FinishReason, Progress, SampledCompletion, SampleRequest, SamplingStopped
+from workers.sampling.engine import (
+    FinishReason,
+    Progress,
+    PromptTooLong,
+    SampledCompletion,
+    SampleRequest,
+    SamplingStopped,
+)
 from workers.sampling.language_model import LanguageModel, encode, pad_left, render_prompt
 from workers.sampling.nucleus import choose, seeded_uniforms
 
@@ -44,11 +51,14 @@ class TransformersSampler:
         batch_size: int,
         progress: Progress,
     ) -> Iterator[SampledCompletion]:
-        """Completions batch by batch, shortest prompts first; raises `SamplingStopped`, looked for before each token.
+        """Completions batch by batch, shortest prompts first.
+
+        Raises `PromptTooLong` before the first, and `SamplingStopped`, looked for before each token.
 
         Metrics reported after each batch: `completions_per_second`, `tokens_per_second`.
         """
         units = sorted((self._encode(request) for request in requests), key=lambda unit: len(unit.prompt))
+        self._require_window(units, max_new_tokens)
         began, tokens = time.monotonic(), 0
         for start in range(0, len(units), batch_size):
             batch = units[start : start + batch_size]
@@ -70,6 +80,12 @@ class TransformersSampler:
     def _encode(self, request: SampleRequest) -> _Unit:
         tokenizer = self._language_model.tokenizer
         return _Unit(request, encode(tokenizer, render_prompt(tokenizer, request.messages, tools=request.tools)))
+
+    def _require_window(self, units: Sequence[_Unit], max_new_tokens: int) -> None:
+        window = self._language_model.window
+        if units and window is not None and len(units[-1].prompt) + max_new_tokens > window:
+            key, tokens = units[-1].request.key, len(units[-1].prompt)
+            raise PromptTooLong(key, tokens, max_new_tokens=max_new_tokens, window=window)
 
     @torch.inference_mode()
     def _decode(

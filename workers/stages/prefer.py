@@ -121,7 +121,7 @@ def _checked(item: Compared, belief: Belief, tokenizer: Tokenizer, max_length: i
     """Pairs that are the same once they are cut teach nothing, whatever is believed of them."""
     prompt_tokens = item.first.prompt_tokens
     if prompt_tokens is None:
-        prompt_tokens = tokenizer.count_messages(item.prompt.messages)
+        prompt_tokens = tokenizer.count_prompt(item.prompt)
     first, second = tokenizer.encode(item.first.text), tokenizer.encode(item.second.text)
     same = identity(range(prompt_tokens), first, second, max_length=max_length)
     return replace(belief, weight=0.0, drop_reason=same) if same else belief

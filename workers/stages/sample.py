@@ -14,9 +14,10 @@ from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.seeds import derive_seed
-from workers.sampling.engine import SampledCompletion, SampleRequest, SamplingStopped
-from workers.stages.contract import StageContext, StageOutcome
+from workers.sampling.engine import PromptTooLong, SampledCompletion, SampleRequest, SamplingStopped
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, shard_prompts, stop_if_asked, stopped
+from workers.stages.room import Room
 from workers.stages.tokens import Tokenizer
 from workers.stages.weights import model_directory
 
@@ -40,29 +41,33 @@ def run(context: StageContext) -> StageOutcome:
 def sample_shard(
     context: StageContext, inputs: StageInputs, *, storage_key: str, source: CompletionSource, count: int
 ) -> StageOutcome:
-    """Draw what is missing of `count` completions a prompt, and store it batch by batch."""
+    """Draw what is missing of `count` completions of each prompt that fits, and store it batch by batch."""
+    room = Room(context, inputs, Tokenizer.load(context, storage_key), sampled=True)
     units = 0
     requests: list[SampleRequest] = []
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         units += len(prompts)
-        requests += _missing(context, prompts, source, count)
+        requests += _missing(context, room.admit(prompts), source, count)
+    metrics = room.metrics()
     if requests:
         _draw(context, model_directory(context, storage_key), requests, source)
-    return StageOutcome(units)
+    return StageOutcome(units, metrics)
 
 
 def import_candidates(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """Each prompt's own candidates as completions, measured with the base model's tokenizer."""
     tokenizer = Tokenizer.load(context, inputs.run.base_model.storage_key)
+    room = Room(context, inputs, tokenizer, sampled=False)
     units = 0
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         stop_if_asked(context)
-        rows = [row for prompt in prompts for row in _candidates(context, prompt, tokenizer)]
+        admitted = room.admit(prompts)
+        rows = [row for prompt in admitted for row in _candidates(context, prompt, tokenizer, room.tokens(prompt))]
         with context.transaction() as session:
             add_missing(session, Completion, rows)
         units += len(prompts)
         context.progress.report(units, context.work.payload["limit"], {})
-    return StageOutcome(units)
+    return StageOutcome(units, room.metrics())
 
 
 def _missing(
@@ -106,6 +111,8 @@ def _draw(context: StageContext, model_dir: Path, requests: Sequence[SampleReque
                 add_missing(session, Completion, [_row(context, completion, source) for completion in batch])
     except SamplingStopped as error:
         raise stopped(context) from error
+    except PromptTooLong as error:
+        raise StageRefused("prompt_too_long", str(error)) from error
 
 
 def _batches(completions: Iterable[SampledCompletion], size: int) -> Iterator[list[SampledCompletion]]:
@@ -126,11 +133,14 @@ def _row(context: StageContext, completion: SampledCompletion, source: Completio
     }
 
 
-def _candidates(context: StageContext, prompt: PromptRow, tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
+def _candidates(
+    context: StageContext, prompt: PromptRow, tokenizer: Tokenizer, prompt_tokens: int
+) -> Iterator[dict[str, Any]]:
     for position, text in enumerate(prompt.candidates):
         yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
             "text": text,
             "finish_reason": "imported",
+            "prompt_tokens": prompt_tokens,
             "tokens": len(tokenizer.encode(text)),
         }
 

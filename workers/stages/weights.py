@@ -19,15 +19,21 @@ def model_directory(context: StageContext, storage_key: str) -> Path:
     return store.path(storage_key)
 
 
-def verified_file(context: StageContext, storage_key: str, name: str) -> Path:
-    """One small file of a published model: what needs no weights does not read them. Raises StageRefused."""
+def verified_text(context: StageContext, storage_key: str, name: str) -> str | None:
+    """One small file of a published model, None where it has none: what needs no weights does not read them.
+
+    Raises StageRefused.
+    """
     store = ArtifactStore(context.settings.artifacts_dir)
     with _damage_refused():
         expected = {entry.name: entry.sha256 for entry in store.manifest(storage_key).files}
+        if name not in expected:
+            return None
         with store.open(storage_key, name) as file:
-            if hashlib.sha256(file.read()).hexdigest() != expected[name]:
-                raise ArtifactDamaged(f"{storage_key}/{name} differs from its digest {expected[name][:12]}")
-    return store.path(storage_key) / name
+            content = file.read()
+        if hashlib.sha256(content).hexdigest() != expected[name]:
+            raise ArtifactDamaged(f"{storage_key}/{name} differs from its digest {expected[name][:12]}")
+    return content.decode()
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class World:
         self.project = new_id(Kind.PROJECT)
         with self.sessions.begin() as session:
             session.add(Project(id=self.project, name=self.project))
-        self.model = self._base_model()
+        self.model = self.add_model("example", EXAMPLES / "base_model")
         self.rubric = self.add_rubric(json.loads((EXAMPLES / "rubric.json").read_text()))
         own = json.loads((EXAMPLES / "evaluation_rubric.json").read_text())["criteria"]
         self.judge = self.add_judge({"kind": "checks", "family": "checks"})
@@ -76,15 +76,15 @@ class World:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _base_model(self) -> str:
-        manifest = self.store.publish("models/example", EXAMPLES / "base_model")
+    def add_model(self, name: str, directory: Path) -> str:
+        manifest = self.store.publish(f"models/{name}", directory)
         row = Model(
             id=new_id(Kind.MODEL),
             project_id=self.project,
-            name="example",
+            name=name,
             kind=ModelKind.BASE,
-            source="local:example",
-            storage_key="models/example",
+            source=f"local:{name}",
+            storage_key=f"models/{name}",
             family="example",
             architecture="LlamaForCausalLM",
             parameters=1_200_000,
@@ -147,6 +147,7 @@ class World:
             position=position,
             external_id=prompt["id"],
             messages=prompt["messages"],
+            tools=prompt.get("tools"),
             cohort=prompt["cohort"],
             split=Split(prompt["split"]),
             reference=prompt.get("reference"),
@@ -304,5 +305,5 @@ def example_prompts(*, train: int, held_out: int) -> list[dict[str, Any]]:
     chosen = []
     for split, wanted in (("train", train), ("held_out", held_out)):
         of_split = [line for line in lines if line["split"] == split]
-        chosen += of_split[:: max(1, len(of_split) // wanted)][:wanted]
+        chosen += of_split[:: max(1, len(of_split) // max(1, wanted))][:wanted]
     return chosen
