@@ -197,6 +197,14 @@ class TestTraining:
         generation = AutoModelForCausalLM.from_pretrained(out_dir).generation_config
         assert generation.eos_token_id == [0, 3]
 
+    def test_nothing_is_read_beyond_the_window(self, model_dir: Path, tmp_path: Path) -> None:
+        """It has 256 positions, whatever max_length the recipe gives."""
+        (pair, other, *rest) = make_pairs(5)
+        overlong = replace(other, prompt=[{"role": "user", "content": "the moon " * 300}])
+        config = replace(config_for(model_dir), epochs=1, max_length=1024)
+        result = train_dpo(config, [replace(pair, first="the moon " * 300), overlong, *rest], tmp_path, Recorder())
+        assert (result.pairs, result.truncated_pairs, result.overlong_prompts) == (4, 1, 1)
+
     def test_accumulated_batches_equal_one_large_batch(self, model_dir: Path, tmp_path: Path) -> None:
         """With equal lengths every order is as good, so the 4 batches of a step are the large batch."""
         pair = make_pairs(1)[0]

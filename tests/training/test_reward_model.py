@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs
 from workers.training.checkpoint import load_scalar_model
-from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData
+from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData, TrainingStopped
 from workers.training.figures import Figures
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import epoch_batches
@@ -59,7 +59,7 @@ class TestScoredToken:
         reward_model.tokenizer.save_pretrained(tmp_path / "reward")
         pairs = make_pairs(5)
         items = [Conversation(pair.prompt, pair.first) for pair in pairs]
-        scores = score(tmp_path / "reward", items, batch_size=3)
+        scores = score(tmp_path / "reward", items, batch_size=3, progress=Recorder())
         for item, value in zip(items, scores, strict=True):
             prompt, answer = encode_answer(reward_model.tokenizer, reward_model.stop_ids, item.prompt, item.completion)
             assert reward_model.tokenizer.decode(answer[-1:]) == "<|im_end|>"
@@ -78,7 +78,7 @@ class TestScoredToken:
         batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
         with torch.no_grad():
             values = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.squeeze(-1)
-        assert score(trained[1], items, batch_size=4) == pytest.approx(values.tolist(), abs=1e-5)
+        assert score(trained[1], items, batch_size=4, progress=Recorder()) == pytest.approx(values.tolist(), abs=1e-5)
 
     def test_a_cut_completion_is_scored_on_a_stop_token_too(self, model_dir: Path) -> None:
         reward_model = load_scalar_model(model_dir)
@@ -199,8 +199,30 @@ class TestTraining:
 
     def test_scores_keep_the_order_of_the_items(self, trained: tuple[RewardModelResult, Path]) -> None:
         items = [Conversation(pair.prompt, pair.first) for pair in make_pairs(10)]
-        there, back = score(trained[1], items, batch_size=4), score(trained[1], items[::-1], batch_size=3)
+        there = score(trained[1], items, batch_size=4, progress=Recorder())
+        back = score(trained[1], items[::-1], batch_size=3, progress=Recorder())
         assert there == pytest.approx(back[::-1], abs=1e-5)
+
+    def test_scoring_stops_between_batches(self, trained: tuple[RewardModelResult, Path]) -> None:
+        items = [Conversation(pair.prompt, pair.first) for pair in make_pairs(10)]
+        progress = Recorder(stop_after_reports=2)
+        with pytest.raises(TrainingStopped, match="after step 8 of 10"):
+            score(trained[1], items, batch_size=4, progress=progress)
+        assert [(done, total) for done, total, _ in progress.steps] == [(4, 10), (8, 10)]
+
+    def test_what_exceeds_the_window_has_no_score(self, trained: tuple[RewardModelResult, Path]) -> None:
+        short, *_ = [Conversation(pair.prompt, pair.first) for pair in make_pairs(1)]
+        long = Conversation(short.prompt, "the moon " * 200)
+        alone, beyond = score(trained[1], [short, long], batch_size=4, progress=Recorder())
+        assert beyond is None
+        assert [alone] == pytest.approx(score(trained[1], [short], batch_size=4, progress=Recorder()), abs=1e-5)
+
+    def test_nothing_is_read_beyond_the_window(self, model_dir: Path, tmp_path: Path) -> None:
+        """It has 256 positions, whatever max_length the recipe gives."""
+        (pair, *rest) = make_pairs(4)
+        data = RewardModelData([replace(pair, first="the moon " * 300), *rest], [])
+        config = replace(config_for(model_dir), epochs=1, max_length=1024)
+        assert train_reward_model(config, data, tmp_path, Recorder()).truncated_pairs == 1
 
     def test_no_data(self, model_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(NoTrainingData, match="0 pairs offered"):

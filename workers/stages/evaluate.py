@@ -22,6 +22,7 @@ from workers.stages.evaluation import measure
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
 from workers.stages.pairing import Pairing
 from workers.stages.sample import sample_shard
+from workers.stages.training import ends_explained
 from workers.stages.weights import model_directory
 from workers.training.contracts import Conversation
 
@@ -84,9 +85,13 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
     stop_if_asked(context)
     rewards = _rewards(context, checkpoint, matches)
     with context.transaction() as session:
-        set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, matches)})
-    difference = _difference([(rewards[match.policy.id], rewards[match.base.id]) for match in matches])
-    return StageOutcome(len(matches), {"reward": difference.model_dump(mode="json")})
+        set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, matches) if id_ in rewards})
+    ends = [(match.policy.id, match.base.id) for match in matches]
+    scored = [(rewards[policy], rewards[base]) for policy, base in ends if policy in rewards and base in rewards]
+    metrics: dict[str, Any] = {"pairs_beyond_window": len(matches) - len(scored)}
+    if scored:
+        metrics["reward"] = _difference(scored).model_dump(mode="json")
+    return StageOutcome(len(matches), metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,7 @@ def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, 
 
 
 def _rewards(context: StageContext, checkpoint: CheckpointRow, matches: Sequence[Match]) -> dict[str, float]:
+    """By completion id; one that exceeds the reward model's window with its prompt has none. Raises GiveBack."""
     from workers.training.reward_model import score  # torch
 
     answered = {
@@ -165,8 +171,10 @@ def _rewards(context: StageContext, checkpoint: CheckpointRow, matches: Sequence
         for row in (match.policy, match.base)
     }
     directory = model_directory(context, checkpoint.storage_key)
-    scores = score(directory, list(answered.values()), batch_size=context.work.recipe.reward_model.batch_size)
-    return dict(zip(answered, scores, strict=True))
+    batch_size = context.work.recipe.reward_model.batch_size
+    with ends_explained():
+        scores = score(directory, list(answered.values()), batch_size=batch_size, progress=context.progress)
+    return {id_: reward for id_, reward in zip(answered, scores, strict=True) if reward is not None}
 
 
 def _own(context: StageContext, inputs: StageInputs, matches: Sequence[Match]) -> list[str]:

@@ -24,10 +24,10 @@ __all__ = [
 
 
 class TrainingStopped(Exception):
-    """Raised when the caller asked to stop, after the state of the last finished step was saved."""
+    """Raised when the caller asked to stop; what training had saved by then, it goes on from."""
 
     def __init__(self, step: int, total: int) -> None:
-        super().__init__(f"training stopped after step {step} of {total}; call again with the same out_dir to go on")
+        super().__init__(f"stopped after step {step} of {total}; call again with the same arguments to go on")
         self.step = step
         self.total = total
 

@@ -21,7 +21,7 @@ from workers.training.completion_logprobs import CompletionScorer, PairLogprobs
 from workers.training.contracts import Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
 from workers.training.loop import BatchLoss, Loop, autocast
-from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, soft_log_loss
+from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, soft_log_loss, within_window
 from workers.training.state import CorruptState, TrainingState, publish, read
 
 
@@ -79,7 +79,8 @@ def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, 
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
     """
     policy = load_policy(config.model_dir)
-    encoder = PairEncoder(policy.tokenizer, policy.stop_ids, config.max_length, close_truncated=False)
+    max_length = within_window(config.max_length, policy.model)
+    encoder = PairEncoder(policy.tokenizer, policy.stop_ids, max_length, close_truncated=False)
     encoded = encoder.encode_pairs(data)
     encoded.require_signal(len(data))
     identity = fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs)

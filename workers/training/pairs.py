@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from workers.sampling.language_model import encode, render_prompt
+from workers.sampling.language_model import encode, render_prompt, window_of
 from workers.training.contracts import Messages, NoTrainingData, PreferencePair, TemplateRewritesPrompt, Tools
 
 
@@ -53,8 +53,8 @@ class EncodedPairs:
         """Raises `NoTrainingData` when there is nothing to learn from."""
         if not self.pairs:
             reason = (
-                f"{self.overlong_prompts} with a prompt that fills max_length and {self.identical_pairs} identical "
-                "within it; add preferences or raise max_length"
+                f"{self.overlong_prompts} with a prompt that fills max_length or the model's window and "
+                f"{self.identical_pairs} identical within it; add preferences or raise max_length"
             )
             raise NoTrainingData(offered, reason)
         if all(pair.is_tie or pair.weight == 0 for pair in self.pairs):
@@ -84,6 +84,12 @@ def end_token(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     """The token that ends an answer when the template names none."""
     end: int | None = tokenizer.eos_token_id
     return min(stop_ids) if end is None else end
+
+
+def within_window(max_length: int, model: Any) -> int:
+    """`max_length`, or the model's window where that is shorter: beyond it a model computes garbage."""
+    window = window_of(model)
+    return max_length if window is None else min(max_length, window)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,21 @@ from pathlib import Path
 import torch
 
 from app.rlaif.evidence import RewardModelMetrics
+from workers.sampling.language_model import window_of
 from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
 from workers.training.held_out import ScoredPair, measure
 from workers.training.loop import BatchLoss, Loop, autocast
-from workers.training.pairs import EncodedPair, PairEncoder, encode_answer, fingerprint, pad_right, soft_log_loss
+from workers.training.pairs import (
+    EncodedPair,
+    PairEncoder,
+    encode_answer,
+    fingerprint,
+    pad_right,
+    soft_log_loss,
+    within_window,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,8 @@ def train_reward_model(
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
     """
     reward_model = load_scalar_model(config.model_dir, seed=config.seed)
-    encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, config.max_length, close_truncated=True)
+    max_length = within_window(config.max_length, reward_model.model)
+    encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, max_length, close_truncated=True)
     encoded = encoder.encode_pairs(data.train)
     encoded.require_signal(len(data.train))
     trajectory = Loop(
@@ -96,18 +106,28 @@ def train_reward_model(
     )
 
 
-def score(model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int) -> list[float]:
-    """The reward of each conversation, in the given order; nothing is cut."""
+def score(
+    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
+) -> list[float | None]:
+    """The reward of each conversation, in the given order; None for one beyond the model's window, as nothing is cut.
+
+    Raises `TrainingStopped` between batches.
+    """
     reward_model = load_scalar_model(model_dir)
     sequences = [_encode(reward_model, conversation) for conversation in conversations]
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    scores = [0.0] * len(sequences)
+    window = window_of(reward_model.model)
+    fitting = [index for index, ids in enumerate(sequences) if window is None or len(ids) <= window]
+    order = sorted(fitting, key=lambda index: len(sequences[index]))
+    scores: list[float | None] = [None] * len(sequences)
     for start in range(0, len(order), batch_size):
+        if progress.should_stop():
+            raise TrainingStopped(start, len(order))
         rows = order[start : start + batch_size]
         with torch.inference_mode(), autocast(reward_model.model.device):
             values = rewards(reward_model, [sequences[row] for row in rows])
         for row, value in zip(rows, values.tolist(), strict=True):
             scores[row] = value
+        progress.report(start + len(rows), len(order), {})
     return scores
 
 
