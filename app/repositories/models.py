@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
@@ -18,6 +20,12 @@ def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) 
     if name is not None:
         query = query.where(Model.name == name)
     return chunk(session, query, slice_, by=Model.id, newest_first=True)
+
+
+def digests(session: Session, ids: Collection[str]) -> dict[str, str]:
+    """The digest of the weights of each of these models."""
+    rows = session.execute(select(Model.id, Model.digest).where(Model.id.in_(ids)))
+    return {row.id: row.digest for row in rows}
 
 
 def is_stored(session: Session, storage_key: str) -> bool:

@@ -6,15 +6,17 @@ Each rule raises InvalidInput naming the field, the value and the remedy.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from app.db.models import Judge, Model, PromptSet, RubricRevision
 from app.errors import InvalidInput
-from app.repositories import run_parts
+from app.repositories import models, run_parts
 from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
@@ -59,12 +61,22 @@ def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_c
     _require_imports(session, plan)
     _require_room(store, plan)
     if not allow_circular:
-        _require_independence(plan)
+        _require_independence(session, plan)
 
 
-def is_circular(judge: Judge, evaluation_judge: Judge, rubric: RubricRevision | None) -> bool:
-    """Whether one instrument would both label and measure, under whatever ids and however it is operated."""
-    return _instrument(judge, rubric) == _instrument(evaluation_judge, rubric)
+def is_circular(
+    judge: Judge, evaluation_judge: Judge, rubric: RubricRevision | None, *, weights: Mapping[str, str]
+) -> bool:
+    """Whether one instrument would both label and measure, under whatever ids and however it is operated.
+
+    `weights` is `weights_of` the two judges.
+    """
+    return _instrument(judge, rubric, weights) == _instrument(evaluation_judge, rubric, weights)
+
+
+def weights_of(session: Session, *judges: Judge) -> dict[str, str]:
+    """The digests of the models that judges run, by the models' ids."""
+    return models.digests(session, [judge.model_id for judge in judges if judge.model_id is not None])
 
 
 def _require_judges(plan: Plan) -> None:
@@ -149,9 +161,11 @@ def _context_window(store: ArtifactStore, model: Model) -> int | None:
     return window if isinstance(window, int) else None
 
 
-def _require_independence(plan: Plan) -> None:
+def _require_independence(session: Session, plan: Plan) -> None:
     judge, measuring = plan.judge, plan.evaluation_judge
-    if not (plan.judges and plan.evaluates and judge and measuring and is_circular(judge, measuring, plan.rubric)):
+    if not (plan.judges and plan.evaluates and judge and measuring):
+        return
+    if not is_circular(judge, measuring, plan.rubric, weights=weights_of(session, judge, measuring)):
         return
     raise CircularEvaluation(
         f"judge {judge.name!r} labels the training data, and evaluation judge {measuring.name!r} is the same "
@@ -160,14 +174,15 @@ def _require_independence(plan: Plan) -> None:
     )
 
 
-def _instrument(judge: Judge, rubric: RubricRevision | None) -> tuple[object, ...]:
-    """What makes two judges the same, whatever they are called and however fast they are."""
+def _instrument(judge: Judge, rubric: RubricRevision | None, weights: Mapping[str, str]) -> tuple[object, ...]:
+    """What makes two judges the same, whatever they are called and however they are reached."""
     spec = _SPEC.validate_python(judge.spec)
     match spec:
         case OpenAIJudge():
-            return (spec.kind, spec.base_url, spec.model)
+            address = urlsplit(spec.base_url)
+            return (spec.kind, (address.hostname or "").rstrip("."), address.path, spec.model)
         case LocalJudge():
-            return (spec.kind, spec.model)
+            return (spec.kind, weights[spec.model])
         case ChecksJudge():
             return (spec.kind, *_checks(judge, rubric))
 

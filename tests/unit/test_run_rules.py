@@ -23,6 +23,7 @@ KIND = {"name": "kind", "description": "Kind; a judge reads this one."}
 CHECKS = {"kind": "checks"}
 ENDPOINT = {"kind": "openai", "family": "gpt", "base_url": "https://api.example.com/v1", "model": "large"}
 LOCAL = {"kind": "local", "family": "qwen", "model": "model_1"}
+WEIGHTS = {"model_1": "a" * 64, "model_1_again": "a" * 64, "model_2": "b" * 64}
 
 
 def judge(spec: dict[str, Any]) -> Judge:
@@ -41,12 +42,15 @@ def rubric(*criteria: dict[str, Any]) -> RubricRevision:
         (CHECKS, {**CHECKS, "criteria": [CLEAN, SHORT]}),
         (ENDPOINT, {**ENDPOINT, "max_concurrency": 1, "temperature": 0.5, "secret": "other"}),
         (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.com/v1/"}),
+        (ENDPOINT, {**ENDPOINT, "base_url": "http://api.example.com:80/v1"}),
+        (ENDPOINT, {**ENDPOINT, "base_url": "https://API.example.com.:8443/v1"}),
         (LOCAL, {**LOCAL, "batch_size": 1}),
+        (LOCAL, {**LOCAL, "model": "model_1_again", "family": "llama"}),
     ],
 )
 def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND))
-    assert is_circular(judge(second), judge(first), rubric(SHORT, CLEAN, KIND))
+    assert is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
+    assert is_circular(judge(second), judge(first), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +61,9 @@ def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> N
         (ENDPOINT, LOCAL),
         (ENDPOINT, {**ENDPOINT, "model": "small"}),
         (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.org/v1"}),
+        (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.com/other/v1"}),
         (LOCAL, {**LOCAL, "model": "model_2"}),
     ],
 )
 def test_another_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert not is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND))
+    assert not is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)

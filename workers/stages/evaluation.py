@@ -22,7 +22,7 @@ from app.rlaif.preferences import lean
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import length_difference, win_rate
-from app.services.run_rules import is_circular
+from app.services.run_rules import is_circular, weights_of
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
@@ -136,7 +136,8 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
         judge = session.get_one(Judge, inputs.judge_behind)
-        return is_circular(judge, session.get_one(Judge, inputs.evaluation_judge().id), rubric)
+        measuring = session.get_one(Judge, inputs.evaluation_judge().id)
+        return is_circular(judge, measuring, rubric, weights=weights_of(session, judge, measuring))
 
 
 def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:

@@ -19,7 +19,6 @@ from app.services import engine
 from tests.integration.api.runs.service import Client, Service
 from tests.stack import wait_for
 
-
 RUN_TABLES = ["judges", "judges", "prompt_sets", "runs", "stages"]
 
 

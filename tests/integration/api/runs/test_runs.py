@@ -170,6 +170,15 @@ class TestRules:
         problem = client.post("/v1/runs", client.request(evaluation_judge=same), expect=422)
         assert problem["code"] == "circular_evaluation"
 
+    def test_the_same_weights_under_two_names_are_the_same_judge(self, client: Client) -> None:
+        judges = []
+        for name in ("one", "two"):
+            model = client.post("/v1/models", {"name": name, "source": "local:base_model"})
+            spec = {"kind": "local", "family": name, "model": model["id"]}
+            judges.append({"name": name, "spec": spec})
+        request = client.request(judge=judges[0], evaluation_judge=judges[1])
+        assert client.post("/v1/runs", request, expect=422)["code"] == "circular_evaluation"
+
     def test_circular_evaluation_can_be_allowed(self, client: Client) -> None:
         run = client.run(evaluation_judge=JUDGE, allow_circular_evaluation=True)
         assert run["inputs"]["judge_id"] == run["inputs"]["evaluation_judge_id"]
