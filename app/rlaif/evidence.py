@@ -93,16 +93,27 @@ class PreferenceMetrics(_Evidence):
         return self
 
 
-class RewardModelMetrics(_Evidence):
-    """The reward model on held-out pairs, none of whose prompts it was trained on. Ties are left out."""
+class HeldOutMetrics(_Evidence):
+    """A reward model on held-out pairs, none of whose prompts it was trained on. Ties are left out."""
 
     held_out_accuracy: Estimate | None  # None when no held-out pair prefers a side
     prefer_longer_accuracy: Share | None  # the baseline: the same pairs, decided by length alone
     shorter_right_accuracy: Share | None  # accuracy where the judge prefers the shorter completion
     ece: Share | None  # expected calibration error, 10 bins
     length_correlation: Annotated[float, Field(ge=-1, le=1)] | None  # Pearson, reward and tokens
-    train_pairs: Count
     held_out_pairs: Count
+
+
+class RewardModelMetrics(HeldOutMetrics):
+    """How the reward model does on held-out pairs, what it was trained on, and what was cut or left out for it."""
+
+    train_pairs: Count
+    truncated_pairs: Count  # of `train_pairs`, those cut at max_length
+    identical_pairs: Count  # left out: the same once cut
+    overlong_prompts: Count  # left out: pairs whose prompt leaves no room for an answer
+    held_out_left_out: Count  # held-out pairs left out for one of these reasons
+    resumed_from: Count | None  # the step from which an interrupted training went on
+    rejected_states: list[str]  # saved states that were found damaged, and why
 
 
 class LengthDifference(_Evidence):

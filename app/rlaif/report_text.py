@@ -135,6 +135,10 @@ def _training(report: Report) -> Iterator[Block]:
         rows.append(("to train on", f"{figures.kept_train} of {figures.comparisons_train} comparisons"))
         rows += [(f"dropped: {reason}", str(count)) for reason, count in sorted(figures.dropped.items())]
     if (model := report.reward_model) is not None:
+        left_out = f"{model.identical_pairs} identical and {model.overlong_prompts} overlong left out"
+        rows.append(("reward model, pairs", f"{model.train_pairs} ({model.truncated_pairs} cut; {left_out})"))
+        held_out = f"{model.held_out_pairs} ({model.held_out_left_out} left out)"
+        rows.append(("reward model, held-out pairs", held_out))
         if (accuracy := model.held_out_accuracy) is not None:
             interval = f"{accuracy.low:.3f} to {accuracy.high:.3f}, n = {accuracy.n}"
             rows.append(("reward model, held-out accuracy", f"{accuracy.value:.3f} ({interval})"))

@@ -36,7 +36,8 @@ def config_for(model_dir: Path) -> RewardModelConfig:
 @pytest.fixture(scope="module")
 def trained(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardModelResult, Path]:
     out_dir = tmp_path_factory.mktemp("reward")
-    data = RewardModelData(make_pairs(96), make_pairs(60, seed=9))
+    held_out = make_pairs(60, seed=9)
+    data = RewardModelData(make_pairs(96), [*held_out, replace(held_out[0], id="alike", second=held_out[0].first)])
     return train_reward_model(config_for(model_dir), data, out_dir, Recorder()), out_dir
 
 
@@ -194,7 +195,7 @@ class TestTraining:
         assert held_out.held_out_accuracy is not None
         assert held_out.held_out_accuracy.value > 0.8
         assert held_out.held_out_accuracy.low > 0.5
-        assert (held_out.train_pairs, held_out.held_out_pairs) == (96, 60)
+        assert (trained[0].pairs, held_out.held_out_pairs, trained[0].held_out_left_out) == (96, 60, 1)
         assert trained[0].steps == len(trained[0].losses) == 36
 
     def test_scores_keep_the_order_of_the_items(self, trained: tuple[RewardModelResult, Path]) -> None:
@@ -249,19 +250,19 @@ class TestMeasure:
     )
 
     def test_figures(self) -> None:
-        metrics = measure(self.PAIRS, train_pairs=7, seed=0)
+        metrics = measure(self.PAIRS, seed=0)
         assert metrics.held_out_accuracy is not None
         assert (metrics.held_out_accuracy.value, metrics.held_out_accuracy.n) == (2.5 / 4, 4)
         assert metrics.held_out_accuracy.low < 2.5 / 4 < metrics.held_out_accuracy.high
         assert metrics.prefer_longer_accuracy == 1.5 / 4
         assert metrics.shorter_right_accuracy == 1 / 2
-        assert (metrics.train_pairs, metrics.held_out_pairs) == (7, 5)
+        assert metrics.held_out_pairs == 5
 
     def test_calibration_error(self) -> None:
         """Four bins of one pair each: |right - confidence|, averaged."""
         confidences = [(1, 2.0), (0, 1.0), (1, 4.0), (0.5, 0.0)]
         expected = sum(abs(right - 1 / (1 + math.exp(-margin))) for right, margin in confidences) / 4
-        assert measure(self.PAIRS, train_pairs=7, seed=0).ece == pytest.approx(expected)
+        assert measure(self.PAIRS, seed=0).ece == pytest.approx(expected)
 
     def test_swapping_the_sides_changes_nothing(self) -> None:
         swapped = [
@@ -272,15 +273,15 @@ class TestMeasure:
             )
             for i in self.PAIRS
         ]
-        there, back = measure(self.PAIRS, train_pairs=7, seed=0), measure(swapped, train_pairs=7, seed=0)
+        there, back = measure(self.PAIRS, seed=0), measure(swapped, seed=0)
         assert there.model_dump(exclude={"length_correlation"}) == back.model_dump(exclude={"length_correlation"})
         assert there.length_correlation == pytest.approx(back.length_correlation)
 
     def test_only_ties(self) -> None:
-        metrics = measure(self.PAIRS[-1:], train_pairs=7, seed=0)
+        metrics = measure(self.PAIRS[-1:], seed=0)
         assert metrics.held_out_accuracy is None
         assert metrics.ece is metrics.shorter_right_accuracy is None
         assert metrics.held_out_pairs == 1
 
     def test_nothing_held_out(self) -> None:
-        assert measure([], train_pairs=7, seed=0).length_correlation is None
+        assert measure([], seed=0).length_correlation is None

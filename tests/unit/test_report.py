@@ -93,6 +93,12 @@ def findings(**changes: Any) -> Findings:
                 "length_correlation": 0.0,
                 "train_pairs": 18,
                 "held_out_pairs": 90,
+                "truncated_pairs": 3,
+                "identical_pairs": 1,
+                "overlong_prompts": 2,
+                "held_out_left_out": 4,
+                "resumed_from": None,
+                "rejected_states": [],
             },
             "evaluation": evaluation(),
             "usage": [],
@@ -276,3 +282,9 @@ def _usage(stage: StageKind, usd: float, seconds: float) -> StageUsage:
         compute_seconds=seconds,
         wall_seconds=None,
     )
+
+
+def test_what_the_reward_model_was_trained_on_is_told() -> None:
+    written = as_text(reported())
+    assert "18 (3 cut; 1 identical and 2 overlong left out)" in written
+    assert "90 (4 left out)" in written

@@ -40,5 +40,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
         "truncated_pairs": result.truncated_pairs,
         "identical_pairs": result.identical_pairs,
         "overlong_prompts": result.overlong_prompts,
+        "resumed_from": result.resumed_from,
+        "rejected_states": list(result.rejected_states),
     }
     return Trained(CheckpointKind.POLICY, directory, result.steps, metrics, pairs)

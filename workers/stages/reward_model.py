@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.db.models import CheckpointKind, Split
+from app.rlaif.evidence import RewardModelMetrics
 from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.inputs import StageInputs
 from workers.stages.pairs import preference_pairs
@@ -33,5 +34,14 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
     directory = context.scratch() / OUTPUT
     with ends_explained():
         result = train_reward_model(config, data, directory, context.progress)
-    metrics = result.held_out.model_dump(mode="json")
-    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, metrics, pairs)
+    metrics = RewardModelMetrics(
+        **result.held_out.model_dump(),
+        train_pairs=result.pairs,
+        truncated_pairs=result.truncated_pairs,
+        identical_pairs=result.identical_pairs,
+        overlong_prompts=result.overlong_prompts,
+        held_out_left_out=result.held_out_left_out,
+        resumed_from=result.resumed_from,
+        rejected_states=list(result.rejected_states),
+    )
+    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, metrics.model_dump(mode="json"), pairs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rlaif.evidence import Estimate, RewardModelMetrics
+from app.rlaif.evidence import Estimate, HeldOutMetrics
 from app.rlaif.statistics import clustered_mean
 from workers.training.pairs import EncodedPair
 
@@ -43,20 +43,19 @@ class ScoredPair:
         return difference if self.pair.probability > 0.5 else -difference
 
 
-def measure(scored: Sequence[ScoredPair], *, train_pairs: int, seed: int) -> RewardModelMetrics:
+def measure(scored: Sequence[ScoredPair], *, seed: int) -> HeldOutMetrics:
     """Accuracy with an interval clustered by prompt, calibration, and how much of it length explains."""
     decided = [item for item in scored if not item.pair.is_tie]
     margins = np.array([item.better_margin for item in decided])
     excess = np.array([item.better_excess_tokens for item in decided])
     right = _half_for_ties(margins)
     shorter = right[excess < 0]
-    return RewardModelMetrics(
+    return HeldOutMetrics(
         held_out_accuracy=_clustered_accuracy(decided, right, seed) if decided else None,
         prefer_longer_accuracy=float(_half_for_ties(excess).mean()) if decided else None,
         shorter_right_accuracy=float(shorter.mean()) if len(shorter) else None,
         ece=_calibration_error(margins) if decided else None,
         length_correlation=_length_correlation(scored),
-        train_pairs=train_pairs,
         held_out_pairs=len(scored),
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from app.rlaif.evidence import RewardModelMetrics
+from app.rlaif.evidence import HeldOutMetrics
 from workers.sampling.language_model import window_of
 from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
@@ -59,12 +59,14 @@ class RewardModelResult:
     """
 
     steps: int
+    pairs: int
     truncated_pairs: int
     identical_pairs: int
     overlong_prompts: int
     losses: tuple[float, ...]
     metrics: dict[str, float]
-    held_out: RewardModelMetrics
+    held_out: HeldOutMetrics
+    held_out_left_out: int
     resumed_from: int | None
     rejected_states: tuple[str, ...]
 
@@ -91,16 +93,19 @@ def train_reward_model(
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
-    scored = _score_pairs(reward_model, encoder.encode_pairs(data.held_out).pairs, config.batch_size, progress)
+    held_out = encoder.encode_pairs(data.held_out).pairs
+    scored = _score_pairs(reward_model, held_out, config.batch_size, progress)
     save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
     return RewardModelResult(
         steps=len(trajectory.losses),
+        pairs=len(encoded.pairs),
         truncated_pairs=encoded.truncated_pairs,
         identical_pairs=encoded.identical_pairs,
         overlong_prompts=encoded.overlong_prompts,
         losses=trajectory.losses,
         metrics=trajectory.metrics,
-        held_out=measure(scored, train_pairs=len(encoded.pairs), seed=config.seed),
+        held_out=measure(scored, seed=config.seed),
+        held_out_left_out=len(data.held_out) - len(held_out),
         resumed_from=trajectory.resumed_from,
         rejected_states=trajectory.rejected_states,
     )

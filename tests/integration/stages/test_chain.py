@@ -131,7 +131,10 @@ class TestEvidence:
         reward_model = RewardModelMetrics.model_validate(finished.metrics(StageKind.REWARD_MODEL))
         assert judge.verdicts == len(finished.verdicts_of(finished.world.judge))
         assert prefer.comparisons == len(finished.rows(Preference))
-        assert reward_model.held_out_pairs == len(finished.kept(Split.HELD_OUT))
+        left_out = reward_model.identical_pairs + reward_model.overlong_prompts
+        assert reward_model.train_pairs + left_out == len(finished.kept(Split.TRAIN))
+        assert reward_model.held_out_pairs + reward_model.held_out_left_out == len(finished.kept(Split.HELD_OUT))
+        assert reward_model.model_dump(mode="json") == finished.checkpoint("reward_model").metrics
 
     def test_the_evaluation_adds_up(self, finished: Finished) -> None:
         metrics = finished.evaluation()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.db.models import Checkpoint, CheckpointKind, Model, Run, RunStatus
+from app.rlaif.evidence import RewardModelMetrics
 from app.rlaif.recipe import StageKind
 from app.storage import ArtifactDamaged
 from tests.integration.stages.in_process import Killed, Watch
@@ -75,6 +76,8 @@ class TestInterruption:
         reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
         undisturbed = world.drive(world.add_run(RECIPE, believed.prompt_set_id, reuse=reuse))
         assert policy(world, training).digest == policy(world, undisturbed.id).digest
+        assert policy(world, training).metrics["resumed_from"] == watch.reports[0][0] - 1
+        assert policy(world, undisturbed.id).metrics["resumed_from"] is None
 
     def test_killed_before_the_row_it_leaves_nothing_behind(self, world: World, training: str) -> None:
         work = begin(world, training)
@@ -105,6 +108,23 @@ class TestInterruption:
         world.complete(work, world.execute(work))
         assert policy(world, training).storage_key.endswith(f"{work.shard_id}-{work.token}")
         assert len(published(world, training)) == 1
+
+
+class TestCounts:
+    def test_what_was_cut_or_left_out_is_in_the_metrics(self, world: World, believed: Run) -> None:
+        """At 24 tokens every pair is cut, has no room, or is the same on both sides."""
+        short = {part: RECIPE[part] | {"max_length": 24} for part in ("reward_model", "policy")}
+        reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+        run = world.drive(world.add_run(RECIPE | short, believed.prompt_set_id, reuse=reuse))
+        assert run.status is RunStatus.SUCCEEDED
+        (reward_model,) = world.rows(Checkpoint, run.id, kind=CheckpointKind.REWARD_MODEL)
+        counts = RewardModelMetrics.model_validate(world.stage(run.id, StageKind.REWARD_MODEL).metrics)
+        assert reward_model.metrics == counts.model_dump(mode="json")
+        assert counts.train_pairs + counts.identical_pairs + counts.overlong_prompts == 8
+        assert (counts.truncated_pairs, counts.rejected_states) == (counts.train_pairs, [])
+        assert counts.held_out_pairs + counts.held_out_left_out == 2
+        assert counts.identical_pairs + counts.overlong_prompts > 0
+        assert policy(world, run.id).metrics["rejected_states"] == []
 
 
 class TestRefusal:

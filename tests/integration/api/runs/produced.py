@@ -53,6 +53,12 @@ FIGURES: dict[str, dict[str, Any]] = {
         "length_correlation": -0.1,
         "train_pairs": 17,
         "held_out_pairs": 80,
+        "truncated_pairs": 3,
+        "identical_pairs": 1,
+        "overlong_prompts": 2,
+        "held_out_left_out": 4,
+        "resumed_from": None,
+        "rejected_states": [],
         "loss": 0.4,
     },
 }
