@@ -31,7 +31,8 @@ class KnownPreference(BaseModel):
 
 
 class Prompt(BaseModel):
-    """One prompt. `prompt` may stand for `messages`; `chosen` and `rejected` for two candidates and a preference."""
+    """One prompt. `prompt` may stand for `messages`; `chosen` and `rejected`, with the `probability` that the first of
+    them is better, for two candidates and a preference."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -131,7 +132,7 @@ def _as_prompt(row: dict[str, Any]) -> dict[str, Any]:
         ours["messages"], chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
     if "chosen" in row:
         ours["candidates"] = [_response(chosen, "chosen"), _response(rejected, "rejected")]
-        ours["preferences"] = [{"first": 0, "second": 1, "probability": 1.0}]
+        ours["preferences"] = [{"first": 0, "second": 1, "probability": ours.pop("probability", 1.0)}]
     return ours
 
 

@@ -31,7 +31,10 @@ class PreferenceOut(BaseModel):
 
 
 class TrlPreference(BaseModel):
-    """A row of TRL's conversational preference format. `probability` is P(chosen is better), above 0.5."""
+    """A row of TRL's conversational preference format, which a prompt set takes as it is.
+
+    `probability` is P(chosen is better), above 0.5; what a pair weighs follows from it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,7 +43,6 @@ class TrlPreference(BaseModel):
     rejected: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None
     probability: float
-    weight: float
 
 
 class OpenAIInput(BaseModel):

@@ -88,7 +88,6 @@ def _trl(row: Row[Any]) -> TrlPreference:
         rejected=worse,
         tools=row.tools,
         probability=max(row.probability, 1 - row.probability),
-        weight=row.weight,
     )
 
 

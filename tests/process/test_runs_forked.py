@@ -41,12 +41,11 @@ class TestImports:
     def test_preferences_of_a_client_train_a_policy(self, service: Service, checked_run: str) -> None:
         exported = service.client.get(f"/v1/runs/{checked_run}/preferences", params={"format": "trl"})
         rows = [json.loads(line) for line in exported.text.splitlines()]
-        lines = [json.dumps({name: row[name] for name in ("prompt", "chosen", "rejected")}) for row in rows]
         uploaded = service.client.post(
             "/v1/prompt-sets:upload",
             params={"name": service.name("trl"), "held_out": 0},
             headers={"Content-Type": "application/jsonl"},
-            content="\n".join(lines).encode(),
+            content=exported.content,
         )
         assert uploaded.status_code == 201, uploaded.text
         recipe = {
@@ -62,5 +61,4 @@ class TestImports:
         assert service.policy(run_id)["lineage"]["preferences"] == len(rows)
         assert service.policy(run_id)["lineage"]["judges"] == []
         again = service.client.get(f"/v1/runs/{run_id}/preferences", params={"format": "trl"})
-        sides = [[row["prompt"], row["chosen"], row["rejected"]] for row in map(json.loads, again.text.splitlines())]
-        assert sides == [[row["prompt"], row["chosen"], row["rejected"]] for row in rows]
+        assert [json.loads(line) for line in again.text.splitlines()] == rows
