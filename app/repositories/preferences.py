@@ -94,19 +94,24 @@ def believed(session: Session, run_id: str, *, round_: int, tie_margin: float) -
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Of the train prompts' comparisons: how many were kept, and how many of these prefer a side and have weight."""
+    """Of the train prompts' comparisons: how many were kept, how many of these prefer a side and have weight, and why
+    the others were dropped."""
 
-    comparisons: int
     kept: int
     decided: int
+    dropped: dict[str, int]
+
+    @property
+    def comparisons(self) -> int:
+        return self.kept + sum(self.dropped.values())
 
 
 def training_signal(session: Session, run_id: str, *, round_: int) -> Signal:
-    kept = Preference.drop_reason.is_(None)
-    decided = kept & (Preference.probability != 0.5) & (Preference.weight > 0)
-    row = session.execute(
-        select(func.count(), func.count().filter(kept), func.count().filter(decided)).where(
-            Preference.run_id == run_id, Preference.round == round_, Preference.split == Split.TRAIN
-        )
-    ).one()
-    return Signal(*row)
+    decided = (Preference.probability != 0.5) & (Preference.weight > 0)
+    rows = session.execute(
+        select(Preference.drop_reason, func.count(), func.count().filter(decided))
+        .where(Preference.run_id == run_id, Preference.round == round_, Preference.split == Split.TRAIN)
+        .group_by(Preference.drop_reason)
+    ).all()
+    kept = {reason: (count, deciding) for reason, count, deciding in rows}.get(None, (0, 0))
+    return Signal(*kept, {reason: count for reason, count, _ in rows if reason is not None})

@@ -17,7 +17,7 @@ from app.repositories.units import add_missing
 from app.repositories.verdicts import verdicts_of
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.evidence import PreferenceMetrics
-from app.rlaif.preferences import TIE_MARGIN, aggregate, identity, lean
+from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity, lean
 from app.rlaif.preferences import Preference as Belief
 from app.rlaif.recipe import PreferConfig, StageKind
 from workers.stages.compare import Compared, compared, comparison_unit
@@ -47,7 +47,7 @@ def run(context: StageContext) -> StageOutcome:
     with context.read() as session:
         signal = training_signal(session, context.work.run_id, round_=context.work.round)
         metrics = _metrics(session, context, signal)
-    _require_signal(signal, metrics)
+    _require_signal(signal, context.work.recipe.prefer)
     return StageOutcome(done, metrics.model_dump(mode="json"))
 
 
@@ -166,14 +166,13 @@ def _metrics(session: Session, context: StageContext, signal: Signal) -> Prefere
     )
 
 
-def _require_signal(signal: Signal, metrics: PreferenceMetrics) -> None:
+def _require_signal(signal: Signal, config: PreferConfig) -> None:
     """Raises StageRefused when training would have nothing to learn from."""
     if signal.kept == 0:
         raise StageRefused(
             "no_preferences",
-            f"none of {signal.comparisons} train comparisons gives a preference to train on (dropped, with held-out "
-            f"ones: {metrics.dropped}): sample more or more varied completions, or loosen prefer.minimum_margin and "
-            "prefer.inconsistent",
+            f"none of {signal.comparisons} train comparisons gives a preference to train on (dropped: "
+            f"{signal.dropped}): {_remedy(signal, config)}",
         )
     if signal.decided == 0:
         raise StageRefused(
@@ -181,3 +180,20 @@ def _require_signal(signal: Signal, metrics: PreferenceMetrics) -> None:
             f"all {signal.kept} preferences to train on are ties: the judge tells no completion from another; "
             "sharpen the rubric, change the judge or sample at a higher temperature",
         )
+
+
+def _remedy(signal: Signal, config: PreferConfig) -> str:
+    """What would have kept the most."""
+    match max(signal.dropped, key=lambda reason: signal.dropped[reason], default=None):
+        case DropReason.IDENTICAL_AFTER_TRUNCATION:
+            return (
+                f"raise prefer.max_length {config.max_length}: cut there with their prompts, completions are the same"
+            )
+        case DropReason.BELOW_MARGIN:
+            return f"lower prefer.minimum_margin {config.minimum_margin}"
+        case DropReason.INCONSISTENT:
+            return "set prefer.inconsistent to keep, or change the judge: it contradicts itself when the order changes"
+        case DropReason.NO_VALID_VERDICT:
+            return "read the INVALID verdicts and mend or change the judge"
+        case _:
+            return "sample more completions, or more varied ones at a higher temperature"

@@ -83,7 +83,17 @@ class TestImportedPreferences:
         assert run.error is not None
         assert (run.status, run.error["code"]) == (RunStatus.FAILED, "no_preferences")
         assert "none of 4 train comparisons" in run.error["detail"]
-        assert "identical" in run.error["detail"]
+        assert "none of 4 train comparisons" in run.error["detail"]
+        assert "{'identical': 4}): sample more" in run.error["detail"]
+
+    def test_a_max_length_that_leaves_no_difference_is_named(self, world: World) -> None:
+        start = " ".join(["kites fly high"] * 20)
+        prefer = RECIPE["prefer"] | {"max_length": 48}
+        candidates = [f"{start}. Thank you.", f"{start}. Ugh."]
+        run = imported(world, bringing((0, 1, 0.9), candidates=candidates), prefer=prefer)
+        assert run.error is not None
+        assert run.error["code"] == "no_preferences"
+        assert "{'identical_after_truncation': 4}): raise prefer.max_length 48" in run.error["detail"]
 
     def test_a_whole_run_needs_no_training_judge(self, world: World) -> None:
         run = imported(world, bringing((0, 1, 0.9)), stop_after="evaluate")
