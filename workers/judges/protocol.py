@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.judging import ChatMessages, PresentedAnswer, Turns, render_pairwise
@@ -31,6 +31,7 @@ class Question:
     nonce: str
     reference: str | None = None
     principle: str | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +121,5 @@ def rendered(question: Question) -> ChatMessages:
         principle=question.principle,
         reference=question.reference,
         nonce=question.nonce,
+        tools=question.tools,
     )

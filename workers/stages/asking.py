@@ -121,6 +121,7 @@ class _Questions:
             nonce=self._nonce(item),
             reference=item.prompt.reference,
             principle=item.row.principle,
+            tools=item.prompt.tools,
         )
 
     def _nonce(self, item: Compared) -> str:

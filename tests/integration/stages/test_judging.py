@@ -137,6 +137,19 @@ class TestVerdicts:
         world.drive(run_id)
         assert {comparison.principle for comparison in world.rows(Comparison, run_id)} == set(principles)
 
+    def test_the_judge_is_shown_the_tools_of_a_prompt(self, world: World, endpoint: RunningJudge) -> None:
+        """All else is the same, so that only the tools can make it another question."""
+        tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
+        asked = []
+        for brought in (None, tools):
+            judge = world.add_judge(endpoint.spec())
+            prompt_set = world.add_prompts(prompts_with(*TEXTS, tools=brought))
+            run = world.drive(world.add_run(RECIPE, prompt_set, judge=judge))
+            assert run.status is RunStatus.SUCCEEDED
+            asked.append({verdict.prompt_hash for verdict in world.rows(Verdict, run.id)})
+        assert [len(hashes) for hashes in asked] == [PROMPTS * PAIRS * 2] * 2
+        assert asked[0].isdisjoint(asked[1])
+
     def test_identical_completions_are_counted_and_not_asked(self, world: World, endpoint: RunningJudge) -> None:
         run_id = _run(world, endpoint, TEXTS[0], TEXTS[1], TEXTS[0])
         world.drive(run_id)
