@@ -104,21 +104,12 @@ class Criterion(_Part):
     check: Check | None = None
 
 
-class GoldenExample(_Part):
-    """A pair whose right answer is known: the rubric's unit test."""
-
-    prompt: Text
-    better: Text
-    worse: Text
-
-
 class Rubric(_Part):
     """The content of one rubric revision."""
 
     description: Annotated[str, StringConstraints(max_length=20_000)] = ""
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=100)]
     principles: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
-    examples: Annotated[tuple[GoldenExample, ...], Field(max_length=200)] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

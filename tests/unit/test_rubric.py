@@ -64,6 +64,7 @@ class TestRubric:
             ({"criteria": [criterion(check={"kind": "length", "unit": "words"})]}, "minimum"),
             ({"criteria": [criterion(check={"kind": "length", "unit": "words", "minimum": 9, "maximum": 3})]}, "above"),
             ({"criteria": [criterion(check={"kind": "similarity", "minimum": 0.7, "full": 0.6})]}, "below"),
+            ({"criteria": [criterion()], "examples": []}, "examples"),
         ],
     )
     def test_bad_content_is_refused_and_named(self, content: dict[str, Any], field: str) -> None:
