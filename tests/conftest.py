@@ -6,6 +6,7 @@ Databases are cloned from one migrated template, so a test that writes has its o
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +24,10 @@ from cli.stack.redis import Redis, connect
 from cli.stack.schema import migrate
 from cli.stack.stack import Stack, StackOptions
 from tests.stack import RealStack
+
+# Before torch is imported anywhere: threads that spin while they wait make tiny models slow on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 TEMPLATE = "template_migrated"
 
