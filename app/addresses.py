@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -38,6 +39,21 @@ def require_allowed(host: str, addresses: Iterable[Address], *, private_networks
             f"{host!r} is the address {plain}, which is not public: use a public address, "
             "or have the operator add its network to RLAIF_PRIVATE_NETWORKS"
         )
+
+
+def is_plain(url: str) -> bool:
+    """Whether what is sent there can be read on the way."""
+    return urlsplit(url).scheme == "http"
+
+
+def require_private(host: str, addresses: Iterable[Address], *, private_networks: Sequence[Network]) -> None:
+    """Raises AddressRefused at the first address outside the operator's own networks: plain text may not go there."""
+    for address in addresses:
+        if not any(_embedded(address) in network for network in private_networks):
+            raise AddressRefused(
+                f"a secret would travel to {host!r} in plain text: use https, or have the operator add the network of "
+                f"{address} to RLAIF_PRIVATE_NETWORKS if it is its own"
+            )
 
 
 def _is_public(address: Address) -> bool:

@@ -28,7 +28,7 @@ def create_judge(
     """Register a judge: programmatic checks, an OpenAI-compatible endpoint, or a registered local model.
 
     An endpoint must have a public address, unless the operator allows its network; its secret must be bound to its
-    host.
+    host, and goes over https alone, unless the operator allows its network.
     """
     judges.require_address(body.spec, settings)
     return once(

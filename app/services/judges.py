@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
-from app.addresses import AddressRefused, require_allowed, resolve
+from app.addresses import AddressRefused, is_plain, require_allowed, require_private, resolve
 from app.config import Settings
 from app.db.ids import Kind, new_id
 from app.db.models import Judge
@@ -20,7 +20,7 @@ from app.services import models, secrets
 
 
 class JudgeAddressRefused(InvalidInput):
-    """Raised when a judge's address is neither public nor allowed by the operator."""
+    """Raised when a judge's address is not public, or plain http for a secret, and the operator has not allowed it."""
 
 
 def require_address(spec: JudgeSpec, settings: Settings) -> None:
@@ -28,8 +28,11 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
     if not isinstance(spec, OpenAIJudge):
         return
     host = _host(spec)
+    addresses, own = resolve(host), settings.allowed_networks()
     try:
-        require_allowed(host, resolve(host), private_networks=settings.allowed_networks())
+        require_allowed(host, addresses, private_networks=own)
+        if spec.secret is not None and is_plain(spec.base_url):
+            require_private(host, addresses, private_networks=own)
     except AddressRefused as error:
         raise JudgeAddressRefused(str(error), field="spec.base_url") from error
 

@@ -13,11 +13,11 @@ from workers.judges.endpoint import CallFailed, Endpoint
 from workers.judges.protocol import JudgeMisconfigured
 
 
-def call(name: str, *, allowed: tuple[str, ...] = ()) -> object:
+def call(name: str, *, allowed: tuple[str, ...] = (), api_key: str | None = None) -> object:
     async def once() -> object:
         endpoint = Endpoint(
             f"http://{name}:9/v1",
-            api_key=None,
+            api_key=api_key,
             connections=1,
             private_networks=[ip_network(network) for network in allowed],
         )
@@ -38,9 +38,14 @@ class TestRebinding:
         with pytest.raises(JudgeMisconfigured, match="not public"):
             call("judge.example")
 
+    def test_key_is_not_sent_in_plain_text_to_a_public_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", answering("93.184.215.14"))
+        with pytest.raises(JudgeMisconfigured, match="plain text"):
+            call("judge.example", api_key="key")
+
     def test_operators_network_is_connected_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", answering("127.0.0.1"))
-        answer = call("judge.example", allowed=("127.0.0.0/8",))
+        answer = call("judge.example", allowed=("127.0.0.0/8",), api_key="key")
         assert isinstance(answer, CallFailed)
         assert not answer.connected
 

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from pydantic import ValidationError
 
-from app.addresses import AddressRefused, Network, require_allowed
+from app.addresses import AddressRefused, Network, is_plain, require_allowed, require_private
 from app.rlaif.comparison import InvalidReason
 from workers.judges.chat_reply import ChatReply
 from workers.judges.protocol import JudgeMisconfigured
@@ -51,9 +51,10 @@ class CheckedResolver(aiohttp.ThreadedResolver):
     An address checked earlier may have changed since (DNS rebinding); the one that is checked here is the one used.
     """
 
-    def __init__(self, private_networks: Sequence[Network]) -> None:
+    def __init__(self, private_networks: Sequence[Network], *, sends_key_in_clear: bool) -> None:
         super().__init__()
         self._private_networks = private_networks
+        self._sends_key_in_clear = sends_key_in_clear
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -63,6 +64,8 @@ class CheckedResolver(aiohttp.ThreadedResolver):
         addresses = [ip_address(entry["host"].partition("%")[0]) for entry in found]
         try:
             require_allowed(host, addresses, private_networks=self._private_networks)
+            if self._sends_key_in_clear:
+                require_private(host, addresses, private_networks=self._private_networks)
         except AddressRefused as error:
             raise JudgeMisconfigured(str(error)) from error
         return found
@@ -143,11 +146,11 @@ class Endpoint:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+            in_clear = bool(self._api_key) and is_plain(self._url)
+            resolver = CheckedResolver(self._private_networks, sends_key_in_clear=in_clear)
             self._session = aiohttp.ClientSession(
                 headers=headers,
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections, resolver=CheckedResolver(self._private_networks)
-                ),
+                connector=aiohttp.TCPConnector(limit=self._connections, resolver=resolver),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 json_serialize=json.dumps,
             )

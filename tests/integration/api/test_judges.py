@@ -54,6 +54,16 @@ class TestSecretBinding:
             answer = create(client, endpoint(other, secret="key"), "other")
             assert (answer.status_code, answer.json()["code"]) == (409, "secret_host_mismatch")
 
+    def test_a_secret_is_not_sent_in_plain_text_but_in_the_operators_networks(self, client: httpx.Client) -> None:
+        for name, host in (("public", "8.8.8.8"), ("own", "10.99.1.2")):
+            client.post("/v1/secrets", json={"name": name, "host": host, "value": "sk-1"})
+        answer = create(client, endpoint("http://8.8.8.8/v1", secret="public"))
+        assert (answer.status_code, answer.json()["field"]) == (422, "spec.base_url")
+        assert "use https" in answer.json()["detail"]
+        assert create(client, endpoint("https://8.8.8.8/v1", secret="public"), "https").status_code == 201
+        assert create(client, endpoint("http://8.8.8.8/v1"), "no secret").status_code == 201
+        assert create(client, endpoint("http://10.99.1.2:8000/v1", secret="own"), "own").status_code == 201
+
     def test_an_unknown_secret(self, client: httpx.Client) -> None:
         answer = create(client, endpoint(secret="nothing"))
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
