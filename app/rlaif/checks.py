@@ -131,11 +131,6 @@ def _require_phrases(criterion: str, check: WordsCheck) -> None:
             raise InvalidRubric(criterion, f"check.{field}", "a phrase is blank: write at least one visible character")
 
 
-def has_checks(rubric: Rubric) -> bool:
-    """Whether a program can score at least one criterion."""
-    return any(criterion.check is not None for criterion in rubric.criteria)
-
-
 def user_text(messages: Sequence[Message]) -> str:
     """What the user said in a prompt: the text that `similarity` to the prompt compares with."""
     return "\n".join(message.content for message in messages if message.role is Role.USER and message.content)

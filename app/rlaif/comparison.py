@@ -37,7 +37,6 @@ class InvalidReason(StrEnum):
     TIMEOUT = "timeout"
     TRUNCATED = "truncated"
     SERVER = "server"
-    BUDGET = "budget"
 
 
 UNHEARD = (InvalidReason.SERVER, InvalidReason.TIMEOUT)

@@ -607,7 +607,6 @@ def upgrade() -> None:
                 "timeout",
                 "truncated",
                 "server",
-                "budget",
                 name="invalidreason",
                 native_enum=False,
                 create_constraint=True,

@@ -12,7 +12,6 @@ from app.rlaif.checks import (
     InvalidRubric,
     NothingToCheck,
     answer_text,
-    has_checks,
     score_completion,
     user_text,
     validate_rubric,
@@ -193,7 +192,6 @@ class TestScoreCompletion:
 
     def test_nothing_to_check_is_an_error(self) -> None:
         read_by_a_judge = Rubric.model_validate({"criteria": [{"name": "kind", "description": "Is kind."}]})
-        assert not has_checks(read_by_a_judge)
         with pytest.raises(NothingToCheck, match="no criterion"):
             score_completion(read_by_a_judge, "text", prompt="", reference=None)
         with pytest.raises(NothingToCheck):
