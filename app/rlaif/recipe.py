@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -126,6 +128,17 @@ class Budget(_Part):
     compute_seconds: Annotated[float, Field(strict=True, gt=0, le=1e12)] | None = None
 
 
+_NO_RESULT: dict[str, Any] = {
+    "stop_after": True,
+    "max_attempts": True,
+    "budget": True,
+    "sample": {"prompts_per_shard"},
+    "judge": {"prompts_per_shard"},
+    "reward_model": {"save_steps"},
+    "policy": {"save_steps"},
+}
+
+
 class Recipe(_Part):
     """What a run does, stage by stage."""
 
@@ -163,6 +176,11 @@ class Recipe(_Part):
             if limit <= self.sample.max_new_tokens and self.sample.source == "model":
                 raise ValueError(f"{name}.max_length {limit} leaves no room for a prompt beside sample.max_new_tokens")
         return self
+
+    def content_hash(self) -> str:
+        """SHA-256 of what determines a result: not how far to go, what it may cost, how work is cut and saved."""
+        content = self.model_dump(mode="json", exclude=_NO_RESULT)
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def stages(self) -> tuple[StageKind, ...]:
         """The stages that this recipe runs, in order."""

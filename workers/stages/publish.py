@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -94,7 +93,6 @@ def _adopt(
 def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
     """What a checkpoint was learned from, by id and digest."""
     run = inputs.run
-    recipe = context.work.recipe.model_dump_json()
     return {
         "rubric_revision": None if run.rubric is None else run.rubric.revision_id,
         "rubric_hash": None if run.rubric is None else run.rubric.content_hash,
@@ -103,7 +101,7 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
         "base_model": run.base_model.id,
         "base_model_digest": run.base_model.digest,
         "judges": [] if inputs.judge_behind is None else [inputs.judge_behind],
-        "recipe_hash": hashlib.sha256(recipe.encode()).hexdigest(),
+        "recipe_hash": context.work.recipe.content_hash(),
         "preferences": len(pairs),
         "preferences_digest": digest_of(pairs),
         "runs": {kind.value: inputs.behind[kind] for kind in (StageKind.SAMPLE, StageKind.JUDGE, StageKind.PREFER)},
