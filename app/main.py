@@ -15,6 +15,7 @@ from app.api import (
     checkpoints,
     comparisons,
     completions,
+    docs,
     evaluations,
     events,
     judges,
@@ -39,6 +40,7 @@ from app.storage import ArtifactStore
 
 ROUTERS = (
     operations.router,
+    docs.router,
     api_keys.router,
     secrets.router,
     rubrics.router,
@@ -64,7 +66,7 @@ class PublicWithoutKeys(RuntimeError):
 def create_app(settings: Settings) -> FastAPI:
     """The whole API on one database. Nothing is connected to before the server starts."""
     observability.configure_logging(settings)
-    app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False, redoc_url=None)
+    app = FastAPI(title="RLAIF as a service", lifespan=_lifespan, redirect_slashes=False, docs_url=None, redoc_url=None)
     _connect(app, settings)
     problems.install(app)
     openapi.install(app)

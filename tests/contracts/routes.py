@@ -15,7 +15,7 @@ from app.db.models import Scope
 from app.main import create_app
 
 GUARDS: dict[object, Scope] = {reader: Scope.READ, writer: Scope.WRITE, admin: Scope.ADMIN}
-PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
+PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 
 
 @dataclass(frozen=True)

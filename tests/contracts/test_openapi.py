@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from app.api.docs import page
 from tests.contracts.openapi import RENEW, STORED, current
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -94,6 +96,25 @@ class TestOperations:
                     or media["schema"].get("examples")
                     or any(schema.get("examples") for schema in named)
                 ), (path, kind)
+
+
+class TestPage:
+    def test_shows_every_operation_and_schema(self, spec: dict[str, Any], operations: list[Operation]) -> None:
+        shown = page(spec)
+        ids = re.findall(r'<details id="(\w+)">', shown)
+        assert sorted(ids) == sorted(operation["operationId"] for _, _, operation in operations)
+        assert set(re.findall(r'<h3 id="schema-(\w+)">', shown)) == set(spec["components"]["schemas"])
+        assert set(re.findall(r'href="#schema-(\w+)"', shown)) <= set(spec["components"]["schemas"])
+
+    def test_loads_nothing(self, spec: dict[str, Any]) -> None:
+        """An offline host shows it whole."""
+        assert re.findall(r"(?:src|href)=\"(?!#|/openapi.json\")|<script|@import|url\(", page(spec)) == []
+
+    def test_is_served_without_a_key(self, unconnected: FastAPI) -> None:
+        answer = TestClient(unconnected).get("/docs")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.text == page(unconnected.openapi())
 
 
 class TestSchemas:
