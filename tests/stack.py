@@ -6,6 +6,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -96,9 +97,10 @@ class RealStack(Stack):
             process.suspend()
 
     def resume(self, name: str) -> None:
-        """SIGCONT to everything that belongs to the part."""
+        """SIGCONT to everything that belongs to the part; what woke first may have ended others by then."""
         for process in marked(self.home, name):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def terminate(self, name: str) -> None:
         """SIGTERM to the part's leader, without waiting for its end."""

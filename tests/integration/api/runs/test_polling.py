@@ -165,7 +165,7 @@ class TestLongPoll:
         polls = [_Poll(client, ids[number % 2], wait=30) for number in range(20)]
         for poll in polls:
             poll.start()
-        assert _listeners(service) == 1
+        wait_for(lambda: _listeners(service) == 1, what="the one listener")
         for run_id in ids:
             client.post(f"/v1/runs/{run_id}:pause", expect=200)
         for poll in polls:
