@@ -69,7 +69,7 @@ class World:
             session.add(Project(id=self.project, name=self.project))
         self.model = self.add_model("example", EXAMPLES / "base_model")
         self.rubric = self.add_rubric(json.loads((EXAMPLES / "rubric.json").read_text()))
-        own = json.loads((EXAMPLES / "evaluation_rubric.json").read_text())["criteria"]
+        own = json.loads((EXAMPLES / "evaluation_judge.json").read_text())["spec"]["criteria"]
         self.judge = self.add_judge({"kind": "checks", "family": "checks"})
         self.evaluation_judge = self.add_judge({"kind": "checks", "family": "other-checks", "criteria": own})
 

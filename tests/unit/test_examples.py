@@ -1,0 +1,65 @@
+"""The examples are what their scripts and their README say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from app.rlaif.checks import score_completion, user_text
+from app.rlaif.judges import ChecksJudge, JudgeSpec
+from app.rlaif.prompt import Prompt
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.rubric import Rubric
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def prompts() -> list[Prompt]:
+    return [Prompt.model_validate_json(line) for line in (EXAMPLES / "prompts.jsonl").read_text().splitlines()]
+
+
+def judge(name: str) -> ChecksJudge:
+    spec = TypeAdapter(JudgeSpec).validate_python(json.loads((EXAMPLES / f"{name}.json").read_text())["spec"])
+    assert isinstance(spec, ChecksJudge)
+    return spec
+
+
+class TestPrompts:
+    def test_script_writes_the_committed_file(self, tmp_path: Path) -> None:
+        out = tmp_path / "prompts.jsonl"
+        subprocess.run([sys.executable, EXAMPLES / "build_prompts.py", "--out", out], check=True, capture_output=True)
+        assert out.read_bytes() == (EXAMPLES / "prompts.jsonl").read_bytes()
+
+    def test_splits_share_no_prompt_and_have_the_same_cohorts(self) -> None:
+        by_split = {split: [prompt for prompt in prompts() if prompt.split == split] for split in ("train", "held_out")}
+        texts = {split: {user_text(prompt.messages) for prompt in kept} for split, kept in by_split.items()}
+        assert len(by_split["train"]) + len(by_split["held_out"]) >= 300
+        assert not texts["train"] & texts["held_out"]
+        cohorts = {split: {prompt.cohort for prompt in kept} for split, kept in by_split.items()}
+        assert cohorts["train"] == cohorts["held_out"]
+        assert len(cohorts["train"]) >= 3
+
+
+class TestJudges:
+    def test_evaluation_judge_shares_no_criterion_with_the_rubric(self) -> None:
+        rubric = {criterion["name"] for criterion in json.loads((EXAMPLES / "rubric.json").read_text())["criteria"]}
+        assert not judge("judge").criteria
+        assert not rubric & {criterion.name for criterion in judge("evaluation_judge").criteria}
+
+    def test_reference_answers_score_high_with_the_evaluation_judge(self) -> None:
+        rubric = Rubric(criteria=judge("evaluation_judge").criteria)
+        for prompt in prompts():
+            assert prompt.reference
+            score = score_completion(
+                rubric, prompt.reference, prompt=user_text(prompt.messages), reference=prompt.reference
+            )
+            assert score.total > 0.9, prompt.id
+
+
+def test_recipe_runs_every_stage() -> None:
+    recipe = Recipe.model_validate_json((EXAMPLES / "recipe.json").read_text())
+    assert recipe.stages() == tuple(StageKind)
