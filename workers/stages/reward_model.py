@@ -8,7 +8,7 @@ from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.inputs import StageInputs
 from workers.stages.pairs import preference_pairs
 from workers.stages.publish import Trained, publish, published
-from workers.stages.training import OUTPUT, ends_explained, optimisation
+from workers.stages.training import OUTPUT, optimisation, trained
 from workers.stages.weights import model_directory
 
 
@@ -32,8 +32,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
         **optimisation(context, context.work.recipe.reward_model),
     )
     directory = context.scratch() / OUTPUT
-    with ends_explained():
-        result = train_reward_model(config, data, directory, context.progress)
+    result = trained(lambda: train_reward_model(config, data, directory, context.progress), directory)
     metrics = RewardModelMetrics(
         **result.held_out.model_dump(),
         train_pairs=result.pairs,

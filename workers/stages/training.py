@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from app.rlaif.recipe import PolicyConfig, RewardModelConfig
 from app.rlaif.seeds import derive_seed
@@ -16,6 +19,9 @@ from workers.training.contracts import (
     TemplateRewritesPrompt,
     TrainingStopped,
 )
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 OUTPUT = "model"
 """The directory in the stage's scratch where training writes, and keeps what it resumes from."""
@@ -40,5 +46,18 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("no_training_data", str(error)) from error
     except TemplateRewritesPrompt as error:
         raise StageRefused("template_rewrites_prompt", str(error)) from error
-    except StateMismatch as error:
-        raise StageRefused("state_mismatch", str(error)) from error
+
+
+def trained(train: Callable[[], Result], directory: Path) -> Result:
+    """What `train` returns. Raises GiveBack, StageRefused.
+
+    A state in `directory` that was saved under other settings (by another version, before an upgrade) is another
+    training's: it is discarded and training begins anew.
+    """
+    with ends_explained():
+        try:
+            return train()
+        except StateMismatch as error:
+            log.warning("%s; beginning anew", error)
+            shutil.rmtree(directory)
+            return train()
