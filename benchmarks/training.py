@@ -87,7 +87,7 @@ def workloads_for(device: str, *, quick: bool) -> list[Workload]:
     if device == "cuda":
         long = [replace(lengths, prompt=lengths.prompt * 4, completion=256) for lengths in (EQUAL, LONG_PROMPT)]
         return [Workload(HALF_BILLION, lengths, pairs=256, batch_size=8) for lengths in long]
-    sizes = ((EXAMPLES, 192), (TEN_MILLION, 48))
+    sizes = ((EXAMPLES, 96), (TEN_MILLION, 32))
     return [Workload(shape, lengths, pairs, batch_size=8) for shape, pairs in sizes for lengths in (EQUAL, LONG_PROMPT)]
 
 
