@@ -27,6 +27,7 @@ class TestKills:
         for of_run in (_completions, _preferences, _weights, _findings):
             assert of_run(service, run_id) == of_run(service, endpoint_run)
         assert _asked_again(service, run_id) == []
+        assert service.get(f"/v1/runs/{run_id}/report")["reward_model"]["resumed_from"] > 0
 
 
 def _kill_while_sampling(service: Service, run_id: str) -> None:
@@ -87,8 +88,9 @@ def _weights(service: Service, run_id: str) -> list[Any]:
 
 
 def _findings(service: Service, run_id: str) -> dict[str, Any]:
-    """The report's figures, without what a figure is of."""
+    """The report's figures, without what a figure is of, and without where an interrupted training went on."""
     report = service.get(f"/v1/runs/{run_id}/report")
+    del report["reward_model"]["resumed_from"]
     names = ("by_cohort", "length", "reward", "reward_model", "preferences", "disagreement_with_training_judge")
     return {name: report[name] for name in names} | {"headline": report["headline"]["win_rate"]}
 
