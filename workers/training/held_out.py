@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rlaif.evidence import Estimate, HeldOutMetrics
+from app.rlaif.logistic import sigmoid
+from app.rlaif.reliability import calibration_error
 from app.rlaif.statistics import clustered_mean
 from workers.training.pairs import EncodedPair
 
-_BINS = 10
 _CONFIDENCE = 0.95
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,7 @@ def measure(scored: Sequence[ScoredPair], *, seed: int) -> HeldOutMetrics:
         held_out_accuracy=_clustered_accuracy(decided, right, seed) if decided else None,
         prefer_longer_accuracy=float(_half_for_ties(excess).mean()) if decided else None,
         shorter_right_accuracy=float(shorter.mean()) if len(shorter) else None,
-        ece=_calibration_error(margins) if decided else None,
+        ece=calibration_error(sigmoid(margins), np.ones_like(margins)) if decided else None,
         length_correlation=_length_correlation(scored),
         held_out_pairs=len(scored),
     )
@@ -72,15 +73,6 @@ def _clustered_accuracy(decided: Sequence[ScoredPair], right: Floats, seed: int)
         by_prompt[repr(item.pair.prompt)].append(value)
     mean = clustered_mean(by_prompt, rng=np.random.default_rng(seed), confidence=_CONFIDENCE)
     return Estimate(value=mean.value, low=mean.low, high=mean.high, confidence=_CONFIDENCE, n=len(decided))
-
-
-def _calibration_error(margins: Floats) -> float:
-    """Expected calibration error over bins of confidence in [0.5, 1], so that swapping a pair changes nothing."""
-    confidence = 1 / (1 + np.exp(-np.abs(margins)))
-    right = _half_for_ties(margins)
-    bins = np.minimum(((confidence - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(right[bins == b].sum() - confidence[bins == b].sum()) for b in range(_BINS)]
-    return float(sum(gaps) / len(margins))
 
 
 def _length_correlation(scored: Sequence[ScoredPair]) -> float | None:
