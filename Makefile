@@ -20,7 +20,7 @@ setup: .venv/.ready ## virtual environment, locked dependencies, torch for this 
 lock: ## re-resolve requirements/*.txt
 	scripts/lock.sh
 
-demo: setup ## the main job through the real API, start to report, in about four minutes
+demo: setup ## the main job through the real API, start to report, in a few minutes
 	$(BIN)/rlaif demo --output demo-output
 
 test: setup ## every test

@@ -55,11 +55,6 @@ def correctness(probabilities: Floats, outcomes: Floats) -> Floats:
     return np.asarray((1 + np.sign(probabilities - 0.5) * np.sign(outcomes - 0.5)) / 2)
 
 
-def brier(probabilities: Floats, outcomes: Floats) -> float:
-    """Mean squared error of the probabilities (Brier, 1950); 0.25 for always one half."""
-    return float(np.mean((probabilities - outcomes) ** 2))
-
-
 def reliability_curve(probabilities: Floats, outcomes: Floats) -> tuple[ReliabilityBin, ...]:
     """The bins of equal width in confidence that hold a comparison."""
     confidence = np.maximum(probabilities, 1 - probabilities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -66,20 +66,3 @@ class SampledCompletion:
     prompt_token_count: int
     finish_reason: FinishReason
     seed: int
-
-
-class Sampler(Protocol):
-    """A completion depends on the model, the messages, the parameters and its seed: never on its neighbours."""
-
-    def sample(
-        self,
-        requests: Sequence[SampleRequest],
-        *,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        batch_size: int,
-        progress: Progress,
-    ) -> Iterator[SampledCompletion]:
-        """Completions in the order in which they are ready; raises `PromptTooLong`, `SamplingStopped`."""
-        ...
