@@ -24,12 +24,13 @@ from app.rlaif.agreement import (
     majority,
     three_way_accuracy,
 )
+from app.rlaif.beliefs import lean
 from app.rlaif.calibration import JudgedComparison, judge_metrics
 from app.rlaif.comparison import Answer, InvalidReason, Verdict
 from app.rlaif.cross_validation import out_of_fold, prompt_folds
 from app.rlaif.logistic import Floats
 from app.rlaif.panel import LabelledComparison, cross_validated, effective_votes, fit_panel, gain
-from app.rlaif.preferences import aggregate, lean
+from app.rlaif.preferences import aggregate
 from app.rlaif.recipe import PreferConfig
 from app.rlaif.reliability import calibration_error, correctness, fit_isotonic, fit_temperature
 from benchmarks import trajectories

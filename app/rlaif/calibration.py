@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.rlaif.beliefs import lean, mean, order_means
 from app.rlaif.comparison import Answer, InvalidReason, Order, Verdict
 from app.rlaif.evidence import JudgeMetrics
-from app.rlaif.preferences import lean, mean, order_means
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from itertools import combinations
 
 import numpy as np
 
+from app.rlaif.beliefs import order_means
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.cross_validation import Predict, out_of_fold, prompt_folds
 from app.rlaif.logistic import Floats, fit_logistic, log_evidence, logit, sigmoid
-from app.rlaif.preferences import order_means
 from app.rlaif.reliability import correctness
 from app.rlaif.statistics import ClusteredMean, clustered_mean
 

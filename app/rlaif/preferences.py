@@ -6,17 +6,14 @@ order alone carries that judge's position bias uncancelled; a comparison that ha
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import groupby
-from typing import TypeVar
 
-from app.rlaif.comparison import Answer, Order, Verdict
+from app.rlaif.beliefs import beliefs_of
+from app.rlaif.comparison import Answer, Verdict
+from app.rlaif.instruments import EQUAL_VOTES, Instrument
 from app.rlaif.recipe import PreferConfig
-
-Key = TypeVar("Key", bound=str)
 
 TIE_MARGIN = 0.1
 """A pair with |2p - 1| below this is believed to be a tie and gets the recipe's tie_weight."""
@@ -71,18 +68,18 @@ class Preference:
         return replace(self, probability=probability, answers=self.answers.swap())
 
 
-def aggregate(verdicts: Iterable[Verdict], config: PreferConfig) -> Preference:
-    """The preference that one comparison's verdicts support: the mean over repeats, then orders, then judges.
+def aggregate(verdicts: Iterable[Verdict], config: PreferConfig, *, instrument: Instrument = EQUAL_VOTES) -> Preference:
+    """The preference that one comparison's verdicts support: beliefs by judge, read by the instrument.
 
     The result does not depend on the verdicts' order, to the last bit.
     """
     seen = tuple(verdicts)
     answers = count_answers(seen)
-    beliefs = {judge: belief for judge, given in _by(seen, lambda verdict: verdict.judge_id) if (belief := _of(given))}
-    if not beliefs:
+    beliefs = beliefs_of(seen)
+    probability = instrument.probability(beliefs)
+    if probability is None:
         missing = DropReason.NO_VALID_VERDICT if answers.invalid == len(seen) else DropReason.ONE_ORDER
         return Preference(None, 0.0, None, answers, drop_reason=missing)
-    probability = mean(belief.probability for belief in beliefs.values())
     consistent = all(belief.consistent for belief in beliefs.values())
     reason = _too_weak(probability, consistent, config)
     weight = 0.0 if reason else config.tie_weight if _margin(probability) < TIE_MARGIN else 1.0
@@ -92,25 +89,6 @@ def aggregate(verdicts: Iterable[Verdict], config: PreferConfig) -> Preference:
 def count_answers(verdicts: Iterable[Verdict]) -> AnswerCounts:
     given = [verdict.answer for verdict in verdicts]
     return AnswerCounts(*(given.count(answer) for answer in (Answer.A, Answer.B, Answer.TIE, Answer.INVALID)))
-
-
-def lean(probability: float) -> Answer:
-    """Which side a probability takes; exactly one half is a tie."""
-    if probability == 0.5:
-        return Answer.TIE
-    return Answer.A if probability > 0.5 else Answer.B
-
-
-def order_means(verdicts: Iterable[Verdict]) -> dict[Order, float]:
-    """The mean probability of one judge's valid verdicts in each order that has one. A tie is one half."""
-    valid = [verdict for verdict in verdicts if verdict.probability is not None]
-    return {order: mean(map(_probability, given)) for order, given in _by(valid, lambda verdict: verdict.order)}
-
-
-def mean(values: Iterable[float]) -> float:
-    """The exactly rounded mean, so that the order of the values does not matter."""
-    kept = list(values)
-    return math.fsum(kept) / len(kept)
 
 
 def identity(
@@ -126,25 +104,6 @@ def identity(
     return DropReason.IDENTICAL_AFTER_TRUNCATION if first[:room] == second[:room] else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Belief:
-    """What one judge believes after both orders."""
-
-    probability: float
-    consistent: bool
-
-
-def _of(verdicts: Iterable[Verdict]) -> _Belief | None:
-    means = order_means(verdicts)
-    if len(means) < len(Order):
-        return None
-    return _Belief(mean(means.values()), lean(means[Order.AB]) is lean(means[Order.BA]))
-
-
-def _probability(verdict: Verdict) -> float:
-    return 0.5 if verdict.answer is Answer.TIE or verdict.probability is None else verdict.probability
-
-
 def _too_weak(probability: float, consistent: bool, config: PreferConfig) -> DropReason | None:
     if config.inconsistent == "drop" and not consistent:
         return DropReason.INCONSISTENT
@@ -153,7 +112,3 @@ def _too_weak(probability: float, consistent: bool, config: PreferConfig) -> Dro
 
 def _margin(probability: float) -> float:
     return abs(2 * probability - 1)
-
-
-def _by(verdicts: Iterable[Verdict], key: Callable[[Verdict], Key]) -> Iterator[tuple[Key, list[Verdict]]]:
-    return ((value, list(group)) for value, group in groupby(sorted(verdicts, key=key), key=key))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.rlaif.beliefs import lean, mean
 from app.rlaif.calibration import prefer_longer_share
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import LengthDifference, WinRate
-from app.rlaif.preferences import lean, mean
 
 _OUTCOMES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _RESAMPLED_AT_ONCE = 1_000_000

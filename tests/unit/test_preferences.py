@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.rlaif.beliefs import lean, order_means
 from app.rlaif.comparison import Answer, Order, Verdict
-from app.rlaif.preferences import AnswerCounts, DropReason, aggregate, identity, lean, order_means
+from app.rlaif.preferences import AnswerCounts, DropReason, aggregate, identity
 from app.rlaif.recipe import PreferConfig
 from tests.unit.verdicts import exact, probabilities, verdict, verdict_sets
 

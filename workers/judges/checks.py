@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Iterable
 
+from app.rlaif.beliefs import lean
 from app.rlaif.checks import CheckScore, NothingToCheck, answer_text, score_completion, user_text
 from app.rlaif.judges import ChecksJudge
 from app.rlaif.messages import Message
-from app.rlaif.preferences import lean
 from app.rlaif.rubric import Rubric
 from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question
 

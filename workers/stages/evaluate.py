@@ -11,13 +11,14 @@ from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
 from app.repositories.completions import CompletionRow, completions_of, set_rewards
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
+from app.rlaif.beliefs import mean
 from app.rlaif.evidence import RewardDifference
 from app.rlaif.pipeline import PhaseName
-from app.rlaif.preferences import mean
 from app.rlaif.recipe import StageKind
-from workers.stages.asking import Docket, ask
+from workers.stages.asking import ask
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.docket import Docket
 from workers.stages.evaluation import measure
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
 from workers.stages.pairing import Pairing

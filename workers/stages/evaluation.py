@@ -15,10 +15,10 @@ from app.repositories.checkpoints import CheckpointRow
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
 from app.repositories.units import add_missing
+from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
-from app.rlaif.preferences import lean
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import length_difference, win_rate

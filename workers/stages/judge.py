@@ -12,9 +12,10 @@ from app.repositories.units import add_missing
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
 from app.rlaif.rubric import Rubric
-from workers.stages.asking import Docket, ask
+from workers.stages.asking import ask
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
 from workers.stages.instrument import all_readings, behaviour, require_coverage
 from workers.stages.pairing import Pairing

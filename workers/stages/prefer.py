@@ -15,9 +15,10 @@ from app.repositories.preferences import Signal, believed, training_signal
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.repositories.verdicts import verdicts_of
+from app.rlaif.beliefs import lean
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.evidence import PreferenceMetrics
-from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity, lean
+from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity
 from app.rlaif.preferences import Preference as Belief
 from app.rlaif.recipe import PreferConfig, StageKind
 from workers.stages.compare import Compared, compared, comparison_unit

@@ -290,7 +290,7 @@ class TestInterruption:
     def test_killed_at_every_transaction_it_believes_the_same(
         self, world: World, endpoint: RunningJudge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("workers.stages.asking.STORED_AT_ONCE", 5)
+        monkeypatch.setattr("workers.stages.ledger.STORED_AT_ONCE", 5)
         undisturbed, disturbed = _run(world, endpoint), _run(world, endpoint)
         world.drive(undisturbed)
         assert world.drive_killed(disturbed) > PROMPTS * PAIRS * 2 / 5 / 2

@@ -1,0 +1,65 @@
+"""What one judge believes of a comparison once it has answered in both orders.
+
+INVALID is missing, never averaged. One order alone carries the judge's position bias uncancelled, so it is no belief.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+from app.rlaif.comparison import Answer, Order, Verdict
+
+Key = TypeVar("Key", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """P(first is better) after both orders; `consistent` says whether both leaned the same way."""
+
+    probability: float
+    consistent: bool
+
+
+def beliefs_of(verdicts: Iterable[Verdict]) -> dict[str, Belief]:
+    """By judge id, sorted; a judge without a valid answer in each order has none."""
+    beliefs = ((judge, belief_of(given)) for judge, given in _by(verdicts, lambda verdict: verdict.judge_id))
+    return {judge: belief for judge, belief in beliefs if belief is not None}
+
+
+def belief_of(verdicts: Iterable[Verdict]) -> Belief | None:
+    """One judge's: the mean over repeats, then orders."""
+    means = order_means(verdicts)
+    if len(means) < len(Order):
+        return None
+    return Belief(mean(means.values()), lean(means[Order.AB]) is lean(means[Order.BA]))
+
+
+def lean(probability: float) -> Answer:
+    """Which side a probability takes; exactly one half is a tie."""
+    if probability == 0.5:
+        return Answer.TIE
+    return Answer.A if probability > 0.5 else Answer.B
+
+
+def order_means(verdicts: Iterable[Verdict]) -> dict[Order, float]:
+    """The mean probability of one judge's valid verdicts in each order that has one. A tie is one half."""
+    valid = [verdict for verdict in verdicts if verdict.probability is not None]
+    return {order: mean(map(_probability, given)) for order, given in _by(valid, lambda verdict: verdict.order)}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The exactly rounded mean, so that the order of the values does not matter."""
+    kept = list(values)
+    return math.fsum(kept) / len(kept)
+
+
+def _probability(verdict: Verdict) -> float:
+    return 0.5 if verdict.answer is Answer.TIE or verdict.probability is None else verdict.probability
+
+
+def _by(verdicts: Iterable[Verdict], key: Callable[[Verdict], Key]) -> Iterator[tuple[Key, list[Verdict]]]:
+    return ((value, list(group)) for value, group in groupby(sorted(verdicts, key=key), key=key))
