@@ -1,0 +1,178 @@
+"""What a report says, block by block and in order; how it looks is a renderer's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.rlaif.evidence import Example, WinRate
+from app.rlaif.report import JudgeFacts, Lineage, Report, Usage
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    head: Row
+    rows: tuple[Row, ...]
+
+
+Block = Heading | Paragraph | Items | Quote | Table
+
+
+def blocks(report: Report) -> Iterator[Block]:
+    """The whole report; nothing in a block is escaped."""
+    yield Heading(f"Report: {report.run.name}", 1)
+    yield Paragraph(report.headline.sentence)
+    yield Paragraph(f"Run {report.run.id}, {report.run.status}, seed {report.run.seed}.")
+    if report.caveats:
+        yield Heading("Caveats")
+        yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
+    yield from _measured(report)
+    yield from _judges(report)
+    yield from _training(report)
+    yield from _examples(report.examples)
+    yield from _usage(report)
+    yield Heading("Lineage")
+    yield Table(("what", "name", "digest"), tuple(_lineage(report.lineage)))
+
+
+def _measured(report: Report) -> Iterator[Block]:
+    if report.headline.win_rate is None:
+        return
+    yield Heading("Win rates")
+    rows = [_win_rate("all", report.headline.win_rate)]
+    rows += [_win_rate(cohort, rate) for cohort, rate in sorted(report.by_cohort.items())]
+    if report.headline.control is not None:
+        rows.append(_win_rate("control: base against base", report.headline.control))
+    yield Table(("cohort", "win rate", "interval", "prompts", "wins", "ties", "losses"), tuple(rows))
+    figures = []
+    if (length := report.length) is not None:
+        figures.append(("mean tokens, base", f"{length.base_mean_tokens:.1f}"))
+        figures.append(("mean tokens, policy", f"{length.policy_mean_tokens:.1f}"))
+        figures.append(("share won by the longer answer", _share(length.longer_wins_share)))
+    if (reward := report.reward) is not None:
+        figures.append(("mean reward, base", f"{reward.base_mean:+.3f}"))
+        figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
+        figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
+    yield Table(("figure", "value"), tuple(figures))
+
+
+def _win_rate(cohort: str, rate: WinRate) -> Row:
+    interval = f"{rate.low:.3f} to {rate.high:.3f}"
+    counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
+    return (cohort, f"{rate.value:.3f}", interval, *counts)
+
+
+def _judges(report: Report) -> Iterator[Block]:
+    judged = (("training", report.judge), ("evaluation", report.evaluation_judge))
+    rows = [_judge(role, facts) for role, facts in judged if facts is not None]
+    if not rows:
+        return
+    yield Heading("Judges")
+    head = ("role", "judge", "family", "verdicts", "coverage", "invalid", "consistency", "first position")
+    yield Table(head, tuple(rows))
+    if (share := report.disagreement_with_training_judge) is not None:
+        yield Paragraph(f"The two judges contradict each other on {share:.1%} of the comparisons that both decide.")
+
+
+def _judge(role: str, facts: JudgeFacts) -> Row:
+    if (metrics := facts.metrics) is None:
+        return (role, facts.name, facts.family, *["-"] * 5)
+    invalid = ", ".join(f"{reason.value} {count}" for reason, count in sorted(metrics.invalid.items())) or "none"
+    return (
+        role,
+        facts.name,
+        facts.family,
+        str(metrics.verdicts),
+        f"{metrics.coverage:.3f}",
+        invalid,
+        _share(metrics.position_consistency),
+        "-" if metrics.first_position_preference is None else f"{metrics.first_position_preference:+.3f}",
+    )
+
+
+def _training(report: Report) -> Iterator[Block]:
+    rows: list[Row] = []
+    if (figures := report.preferences) is not None:
+        rows.append(("comparisons", str(figures.comparisons)))
+        rows.append(("preferences kept", f"{figures.kept} ({figures.ties} ties)"))
+        rows.append(("to train on", f"{figures.kept_train} of {figures.comparisons_train} comparisons"))
+        rows += [(f"dropped: {reason}", str(count)) for reason, count in sorted(figures.dropped.items())]
+    if (model := report.reward_model) is not None:
+        left_out = f"{model.identical_pairs} identical and {model.overlong_prompts} overlong left out"
+        rows.append(("reward model, pairs", f"{model.train_pairs} ({model.truncated_pairs} cut; {left_out})"))
+        held_out = f"{model.held_out_pairs} ({model.held_out_left_out} left out)"
+        rows.append(("reward model, held-out pairs", held_out))
+        if (accuracy := model.held_out_accuracy) is not None:
+            interval = f"{accuracy.low:.3f} to {accuracy.high:.3f}, n = {accuracy.n}"
+            rows.append(("reward model, held-out accuracy", f"{accuracy.value:.3f} ({interval})"))
+        rows.append(("the same pairs, longer preferred", _share(model.prefer_longer_accuracy)))
+        rows.append(("reward model, shorter is right", _share(model.shorter_right_accuracy)))
+        rows.append(("reward model, calibration error", _share(model.ece)))
+    if rows:
+        yield Heading("Preferences and reward model")
+        yield Table(("figure", "value"), tuple(rows))
+
+
+def _examples(examples: Sequence[Example]) -> Iterator[Block]:
+    if examples:
+        yield Heading("Before and after")
+    for example in examples:
+        yield Quote(f"prompt ({example.cohort})", "\n".join(_turn(message) for message in example.prompt))
+        yield Quote("base", example.base)
+        believed = "no valid verdict" if example.probability is None else f"P(better) {example.probability:.2f}"
+        yield Quote(f"policy, {believed}", example.policy)
+
+
+def _turn(message: dict[str, Any]) -> str:
+    return f"{message.get('role', '?')}: {message.get('content') or ''}"
+
+
+def _usage(report: Report) -> Iterator[Block]:
+    yield Heading("Cost")
+    rows = [(f"{row.stage.value} (round {row.round})", *_costs(row)) for row in report.usage]
+    rows.append(("total", *_costs(report.total)))
+    yield Table(("stage", "judge USD", "judge calls", "compute seconds"), tuple(rows))
+
+
+def _costs(usage: Usage) -> Row:
+    return (f"{usage.judge_usd:.4f}", str(usage.judge_calls), f"{usage.compute_seconds:.1f}")
+
+
+def _lineage(lineage: Lineage) -> Iterator[Row]:
+    if (rubric := lineage.rubric) is not None:
+        yield ("rubric", f"{rubric.name}, revision {rubric.number}", rubric.content_hash)
+    yield ("prompt set", lineage.prompt_set.name, lineage.prompt_set.digest)
+    yield ("base model", lineage.base_model.name, lineage.base_model.digest)
+    for checkpoint in lineage.checkpoints:
+        yield (f"{checkpoint.kind} checkpoint", checkpoint.id, checkpoint.digest)
+    for stage, run_id in lineage.reused_stages.items():
+        yield (f"reused {stage.value}", run_id, "-")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
