@@ -5,6 +5,8 @@ What models and clients wrote is quoted and escaped, so it cannot pose as a part
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.rlaif.report import Report
 from app.rlaif.report_blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, blocks
 
