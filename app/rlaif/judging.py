@@ -16,7 +16,7 @@ from typing import Any
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.messages import Message, Role
-from app.rlaif.rubric import Rubric
+from app.rlaif.rubric import Criterion, Rubric
 
 Turns = tuple[Message, ...]
 ChatMessages = tuple[dict[str, str], dict[str, str]]
@@ -165,14 +165,17 @@ def answer_place(tokens: Sequence[str]) -> int | None:
 
 def _demands(rubric: Rubric, principle: str | None) -> str:
     parts = [rubric.description] if rubric.description else []
-    criteria = (
-        f"{number}. {criterion.name} (weight {criterion.weight:g}): {criterion.description}"
-        for number, criterion in enumerate(rubric.criteria, start=1)
-    )
+    criteria = (_demand(number, criterion) for number, criterion in enumerate(rubric.criteria, start=1))
     parts.append("Criteria:\n" + "\n".join(criteria))
     if principle:
         parts.append(f"Principle to keep in mind: {principle}")
     return "\n\n".join(parts)
+
+
+def _demand(number: int, criterion: Criterion) -> str:
+    lines = [f"{number}. {criterion.name} (weight {criterion.weight:g}): {criterion.description}"]
+    lines += [f"   {anchor.score} of 10: {anchor.description}" for anchor in criterion.anchors]
+    return "\n".join(lines)
 
 
 def _turns(messages: Sequence[Message]) -> str:

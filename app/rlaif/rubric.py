@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
+from app.rlaif.golden import GoldenExample, Name
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,99}$")]
 Words = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...], Field(max_length=1000)]
 Weight = Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)]
 
@@ -95,6 +98,13 @@ Check = Annotated[
 ]
 
 
+class Anchor(_Part):
+    """What a response of this score looks like; a judge without it has a scale of its own."""
+
+    score: Annotated[int, Field(strict=True, ge=1, le=10)]
+    description: Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+
+
 class Criterion(_Part):
     """One atomic demand. With a `check` a program scores it; without, a judge reads the description."""
 
@@ -102,20 +112,36 @@ class Criterion(_Part):
     description: Text
     weight: Weight = 1.0
     check: Check | None = None
+    anchors: Annotated[tuple[Anchor, ...], Field(max_length=10)] = Field(
+        (), description="What some of the scores from 1 to 10 look like, lowest first", exclude_if=operator.not_
+    )
+
+    @model_validator(mode="after")
+    def _anchors_ascend(self) -> Self:
+        scores = [anchor.score for anchor in self.anchors]
+        if scores != sorted(set(scores)):
+            raise ValueError(f"anchors must name each score once, lowest first, not {scores}")
+        return self
 
 
 class Rubric(_Part):
-    """The content of one rubric revision."""
+    """The content of one rubric revision.
+
+    What was added to it since the first release is left out of its JSON while unused, so that the hash of content
+    that does not use it stays what it was.
+    """
 
     description: Annotated[str, StringConstraints(max_length=20_000)] = ""
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=100)]
     principles: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    golden_examples: Annotated[tuple[GoldenExample, ...], Field(max_length=200)] = Field(
+        (), description="Pairs whose right answer is known: the rubric's unit tests", exclude_if=operator.not_
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [criterion.name for criterion in self.criteria]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"criteria names must be unique, found twice: {', '.join(twice)}")
+        _require_unique("criteria", (criterion.name for criterion in self.criteria))
+        _require_unique("golden_examples", (example.name for example in self.golden_examples))
         return self
 
     def content_hash(self) -> str:
@@ -128,3 +154,9 @@ class Rubric(_Part):
         replaced = {criterion.name for criterion in extra}
         kept = tuple(criterion for criterion in self.criteria if criterion.name not in replaced)
         return self.model_copy(update={"criteria": kept + extra})
+
+
+def _require_unique(part: str, names: Iterable[str]) -> None:
+    given = list(names)
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise ValueError(f"{part}: names must be unique, found twice: {', '.join(twice)}")

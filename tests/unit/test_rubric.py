@@ -16,6 +16,21 @@ def rubric(*criteria: dict[str, Any], **changes: Any) -> Rubric:
     return Rubric.model_validate({"criteria": list(criteria)} | changes)
 
 
+PAIR: dict[str, Any] = {"prompt": "What is salt?", "first": "A mineral.", "second": "No idea."}
+
+
+def golden(name: str = "salt", **changes: Any) -> dict[str, Any]:
+    return PAIR | {"name": name, "expected": "A"} | changes
+
+
+def anchors(*scores: int) -> list[dict[str, Any]]:
+    return [{"score": score, "description": f"Like {score}."} for score in scores]
+
+
+def turn(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
 class TestRubric:
     def test_equal_content_has_equal_hash(self) -> None:
         assert rubric(criterion()).content_hash() == rubric(criterion(weight=1.0)).content_hash()
@@ -27,6 +42,8 @@ class TestRubric:
             rubric(criterion(description="Is polite!")),
             rubric(criterion(), principles=["Do no harm."]),
             rubric(criterion(check={"kind": "words", "any_of": ["please"]})),
+            rubric(criterion(anchors=[{"score": 1, "description": "Rude."}])),
+            rubric(criterion(), golden_examples=[golden()]),
         ],
     )
     def test_other_content_has_another_hash(self, other: Rubric) -> None:
@@ -45,6 +62,26 @@ class TestRubric:
             ("polite", 5.0),
             ("on topic", 5.0),
         ]
+
+    def test_content_of_the_first_release_keeps_its_hash_and_its_json(self) -> None:
+        """Hash and JSON as the first release stored them: a later field changes neither while it is unused."""
+        stored = {
+            "description": "Short.",
+            "criteria": [{"name": "polite", "description": "Is polite.", "weight": 2.0, "check": None}],
+            "principles": ["Do no harm."],
+        }
+        loaded = Rubric.model_validate(stored)
+        assert loaded.content_hash() == "7c8e58a8928e115fc064f1396b96826a13498811b05f61ac911be38afcc8009c"
+        assert loaded.model_dump(mode="json") == stored
+
+    def test_a_golden_example_may_be_a_trajectory(self) -> None:
+        calls = [{"id": "1", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}]
+        turns = [{"role": "assistant", "tool_calls": calls}, turn("tool", "rain"), turn("assistant", "Rain.")]
+        given = rubric(
+            criterion(), golden_examples=[golden(prompt=[turn("user", "Weather in Oslo?")], first=turns, tools=[{}])]
+        )
+        assert Rubric.model_validate_json(given.model_dump_json()) == given
+        assert given.golden_examples[0].messages()[0].content == "Weather in Oslo?"
 
     @pytest.mark.parametrize(
         ("content", "field"),
@@ -65,6 +102,18 @@ class TestRubric:
             ({"criteria": [criterion(check={"kind": "length", "unit": "words", "minimum": 9, "maximum": 3})]}, "above"),
             ({"criteria": [criterion(check={"kind": "similarity", "minimum": 0.7, "full": 0.6})]}, "below"),
             ({"criteria": [criterion()], "examples": []}, "examples"),
+            ({"criteria": [criterion(anchors=anchors(0))]}, "score"),
+            ({"criteria": [criterion(anchors=anchors(11))]}, "score"),
+            ({"criteria": [criterion(anchors=anchors(True))]}, "score"),
+            ({"criteria": [criterion(anchors=anchors(5, 5))]}, "once"),
+            ({"criteria": [criterion(anchors=anchors(9, 3))]}, "lowest first"),
+            ({"criteria": [criterion(anchors=[{"score": 1, "description": ""}])]}, "description"),
+            ({"criteria": [criterion()], "golden_examples": [golden(), golden()]}, "salt"),
+            ({"criteria": [criterion()], "golden_examples": [golden(expected="INVALID")]}, "expected"),
+            ({"criteria": [criterion()], "golden_examples": [golden(second="A mineral.")]}, "same response"),
+            ({"criteria": [criterion()], "golden_examples": [golden(prompt=" ")]}, "empty"),
+            ({"criteria": [criterion()], "golden_examples": [golden(prompt=[turn("assistant", "Hm")])]}, "assistant"),
+            ({"criteria": [criterion()], "golden_examples": [golden(first="")]}, "first"),
         ],
     )
     def test_bad_content_is_refused_and_named(self, content: dict[str, Any], field: str) -> None:
