@@ -134,6 +134,14 @@ class RewardDifference(_Evidence):
     win_rate: Share
 
 
+class Distribution(_Evidence):
+    """Of base and policy completions over common bins: one more edge than counts, from low to high."""
+
+    edges: Annotated[list[Number], Field(min_length=2, max_length=101)]
+    base: list[Count]
+    policy: list[Count]
+
+
 class Example(_Evidence):
     """One held-out prompt, before and after. `probability` is P(policy is better), None without a valid verdict."""
 
@@ -157,3 +165,5 @@ class EvaluationMetrics(_Evidence):
     disagreement_with_training_judge: Share | None  # on comparisons where both judges prefer a side
     circular: bool  # the evaluation judge is the training judge, which the client allowed
     examples: Annotated[list[Example], Field(max_length=20)]
+    tokens: Distribution | None = None  # None in what was stored before it was measured
+    rewards: Distribution | None = None  # None, too, when the run has no reward model

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.rlaif.beliefs import lean, mean
 from app.rlaif.calibration import prefer_longer_share
 from app.rlaif.comparison import Answer
-from app.rlaif.evidence import LengthDifference, WinRate
+from app.rlaif.evidence import Distribution, LengthDifference, WinRate
 
 _OUTCOMES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _RESAMPLED_AT_ONCE = 1_000_000
@@ -112,3 +112,12 @@ def _resampled_means(
         chosen = rng.integers(len(sums), size=(min(rows, samples - start), len(sums)))
         means.append(sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1))
     return np.concatenate(means)
+
+
+def distribution(base: Sequence[float], policy: Sequence[float], *, bins: int = 20) -> Distribution | None:
+    """Both over common bins of equal width; None where either is empty."""
+    if not base or not policy:
+        return None
+    edges = np.histogram_bin_edges([*base, *policy], bins=bins)
+    counted = (np.histogram(values, bins=edges)[0].tolist() for values in (base, policy))
+    return Distribution(edges=edges.tolist(), base=next(counted), policy=next(counted))

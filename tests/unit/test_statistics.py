@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rlaif.statistics import NothingToEstimate, clustered_mean, length_difference, pass_hat, win_rate
+from app.rlaif.statistics import (
+    NothingToEstimate,
+    clustered_mean,
+    distribution,
+    length_difference,
+    pass_hat,
+    win_rate,
+)
 from tests.unit.verdicts import probabilities
 
 outcomes = st.dictionaries(st.text(max_size=3), st.lists(probabilities, max_size=4), max_size=12).filter(
@@ -93,6 +100,27 @@ class TestLengthDifference:
     def test_without_pairs_is_an_error(self) -> None:
         with pytest.raises(NothingToEstimate):
             length_difference([])
+
+
+figures = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
+
+
+class TestDistribution:
+    @given(figures, figures)
+    def test_every_value_is_in_one_bin(self, base: list[float], policy: list[float]) -> None:
+        found = distribution(base, policy)
+        assert found is not None
+        assert (sum(found.base), sum(found.policy)) == (len(base), len(policy))
+        assert len(found.edges) == len(found.base) + 1 == len(found.policy) + 1
+        assert found.edges == sorted(found.edges)
+
+    def test_by_hand(self) -> None:
+        found = distribution([0.0, 1.0, 4.0], [3.0], bins=2)
+        assert found is not None
+        assert (found.edges, found.base, found.policy) == ([0.0, 2.0, 4.0], [2, 1], [0, 1])
+
+    def test_one_side_alone_has_none(self) -> None:
+        assert distribution([], [1.0]) is None
 
 
 class TestPassHat:

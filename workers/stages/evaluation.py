@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,10 @@ from app.repositories.units import add_missing
 from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
-from app.rlaif.evidence import EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
+from app.rlaif.evidence import Distribution, EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
-from app.rlaif.statistics import length_difference, win_rate
+from app.rlaif.statistics import distribution, length_difference, win_rate
 from app.services.run_rules import is_circular, weights_of
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
@@ -70,6 +70,8 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         disagreement_with_training_judge=_disagreement(context, inputs, controls),
         circular=_circular(context, inputs),
         examples=_examples(context, contests),
+        tokens=_distribution(contests, lambda side: side.length),
+        rewards=_distribution(contests, lambda side: side.reward),
     )
     _save(context, checkpoint, judge.id, metrics)
     return StageOutcome(len(readings), metrics.model_dump(mode="json", exclude={"examples"}))
@@ -110,6 +112,15 @@ def _length(meetings: Iterable[Meeting]) -> LengthDifference:
     return length_difference(
         [(item.probability, item.ours.length, item.theirs.length) for item in meetings if item.probability is not None]
     )
+
+
+def _distribution(meetings: Sequence[Meeting], figure: Callable[[Side], float | None]) -> Distribution | None:
+    """Of every completion that met another one and has the figure."""
+    base, policy = (
+        [value for side in sides if (value := figure(side)) is not None]
+        for sides in ([item.theirs for item in meetings], [item.ours for item in meetings])
+    )
+    return distribution(base, policy)
 
 
 def _reward(context: StageContext) -> RewardDifference | None:
