@@ -28,6 +28,10 @@ class Kind(StrEnum):
     PREFERENCE = "preference"
     CHECKPOINT = "checkpoint"
     EVALUATION = "evaluation"
+    ANNOTATION_QUEUE = "queue"
+    ANNOTATION_ITEM = "item"
+    ANNOTATION_SEAT = "claim"
+    ANNOTATION = "annotation"
 
 
 def new_id(kind: Kind) -> str:

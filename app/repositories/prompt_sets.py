@@ -16,11 +16,15 @@ from app.repositories.pages import Chunk, Slice, chunk
 _INCOMING = """
 CREATE TEMPORARY TABLE incoming_prompts (
     line integer, id varchar(64) COLLATE "C", position integer, external_id varchar(200), messages jsonb, tools jsonb,
-    cohort varchar(100), split varchar(32), reference text, criteria jsonb, candidates jsonb, preferences jsonb
+    cohort varchar(100), split varchar(32), reference text, criteria jsonb, candidates jsonb, preferences jsonb,
+    authors jsonb, annotations jsonb
 ) ON COMMIT DROP
 """
-_COLUMNS = "id, position, external_id, messages, tools, cohort, split, reference, criteria, candidates, preferences"
-_TYPES = ("int4", "text", "int4", "text", "jsonb", "jsonb", "text", "text", "text", "jsonb", "jsonb", "jsonb")
+_COLUMNS = (
+    "id, position, external_id, messages, tools, cohort, split, reference, criteria, candidates, preferences, "
+    "authors, annotations"
+)
+_TYPES = ("int4", "text", "int4", "text", "jsonb", "jsonb", "text", "text", "text", *("jsonb",) * 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class IncomingPrompt:
     criteria: list[dict[str, Any]]
     candidates: list[str]
     preferences: list[dict[str, Any]]
+    authors: list[str | None]
+    annotations: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +135,6 @@ def _values(row: IncomingPrompt) -> tuple[Any, ...]:
         row.criteria,
         row.candidates,
         row.preferences,
+        row.authors,
+        row.annotations,
     )

@@ -15,7 +15,7 @@ from app.repositories.units import among
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A prompt as stored; `candidates` and `preferences` are what its author brought."""
+    """A prompt as stored; candidates and all that is said of them are what its author brought."""
 
     id: str
     position: int
@@ -28,9 +28,12 @@ class PromptRow:
     criteria: list[dict[str, Any]]
     candidates: list[str]
     preferences: list[dict[str, Any]]
+    authors: list[str | None]
+    annotations: list[dict[str, Any]]
 
 
-_COLUMNS = (
+# SQLAlchemy types a statement by its columns; here a row is read by their order.
+_PROMPTS: Select[*tuple[Any, ...]] = select(
     Prompt.id,
     Prompt.position,
     Prompt.external_id,
@@ -42,6 +45,8 @@ _COLUMNS = (
     Prompt.criteria,
     Prompt.candidates,
     Prompt.preferences,
+    Prompt.authors,
+    Prompt.annotations,
 )
 
 
@@ -58,10 +63,10 @@ def prompts_after(session: Session, prompt_set_id: str, *, split: Split, positio
 
 
 def prompts_by_id(session: Session, ids: Collection[str]) -> dict[str, PromptRow]:
-    rows = session.execute(select(*_COLUMNS).where(among(Prompt.id, ids)))
+    rows = session.execute(_PROMPTS.where(among(Prompt.id, ids)))
     return {row.id: PromptRow(*row) for row in rows}
 
 
 def _of_split(prompt_set_id: str, split: Split) -> Select[*tuple[Any, ...]]:
-    query = select(*_COLUMNS).where(Prompt.prompt_set_id == prompt_set_id, Prompt.split == split)
+    query = _PROMPTS.where(Prompt.prompt_set_id == prompt_set_id, Prompt.split == split)
     return query.order_by(Prompt.position)

@@ -165,11 +165,5 @@ class EvaluationMetrics(_Evidence):
     disagreement_with_training_judge: Share | None  # on comparisons where both judges prefer a side
     circular: bool  # the evaluation judge is the training judge, which the client allowed
     examples: Annotated[list[Example], Field(max_length=20)]
-    tokens: Distribution | None
-    rewards: Distribution | None  # None when the run has no reward model
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_an_older_version(cls, stored: Any) -> Any:
-        """What was stored before the distributions were measured has none."""
-        return {"tokens": None, "rewards": None, **stored} if isinstance(stored, dict) else stored
+    tokens: Distribution | None = None  # None in what was stored before it was measured
+    rewards: Distribution | None = None  # None, too, when the run has no reward model

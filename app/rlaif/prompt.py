@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.rlaif.annotation import Annotator
 from app.rlaif.checks import InvalidRubric, validate_rubric
+from app.rlaif.comparison import Answer
 from app.rlaif.messages import Content, Message, Role
 from app.rlaif.rubric import Criterion, Rubric
 
 Candidate = Annotated[Content, StringConstraints(min_length=1)]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Author = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Cohort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}$")]
 
 
@@ -27,6 +30,20 @@ class KnownPreference(BaseModel):
     second: Annotated[int, Field(strict=True, ge=0)]
     probability: Annotated[float, Field(strict=True, ge=0, le=1)] = Field(
         1.0, description="That the first is better", examples=[0.9]
+    )
+
+
+class KnownAnnotation(BaseModel):
+    """What one person answered about two candidates, named by their index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: Annotated[int, Field(strict=True, ge=0)]
+    second: Annotated[int, Field(strict=True, ge=0)]
+    annotator: Annotator
+    answer: Literal[Answer.A, Answer.B, Answer.TIE] = Field(description="A: the first is better", examples=["A"])
+    adjudication: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Whether this answer settles what the others disagree on"
     )
 
 
@@ -67,6 +84,12 @@ class Prompt(BaseModel):
     preferences: Annotated[tuple[KnownPreference, ...], Field(max_length=2016)] = Field(
         (), description="Ready-made preferences between the candidates"
     )
+    authors: Annotated[tuple[Author | None, ...], Field(max_length=64)] = Field(
+        (), description="Family of the model that wrote each candidate, null where it is not known; all or none"
+    )
+    annotations: Annotated[tuple[KnownAnnotation, ...], Field(max_length=100_000)] = Field(
+        (), description="People's answers about pairs of candidates, several a pair: what judges are calibrated on"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -85,14 +108,37 @@ class Prompt(BaseModel):
     def _preferences_point_at_candidates(self) -> Self:
         pairs = [frozenset((known.first, known.second)) for known in self.preferences]
         for known in self.preferences:
-            if known.first == known.second or max(known.first, known.second) >= len(self.candidates):
-                raise ValueError(
-                    f"preference {known.first} over {known.second} needs two different candidates of the "
-                    f"{len(self.candidates)} given, counted from 0"
-                )
+            self._require_two(f"preference {known.first} over {known.second}", known)
         if len(set(pairs)) < len(pairs):
             raise ValueError("two preferences are about the same two candidates: give one, with its probability")
         return self
+
+    @model_validator(mode="after")
+    def _annotations_point_at_candidates(self) -> Self:
+        seen = set[tuple[frozenset[int], str]]()
+        for known in self.annotations:
+            self._require_two(f"the annotation of {known.first} and {known.second} by {known.annotator!r}", known)
+            unit = (frozenset((known.first, known.second)), known.annotator)
+            if unit in seen:
+                raise ValueError(
+                    f"{known.annotator!r} answers twice about candidates {known.first} and {known.second}: keep one"
+                )
+            seen.add(unit)
+        return self
+
+    @model_validator(mode="after")
+    def _every_candidate_has_its_author(self) -> Self:
+        if self.authors and len(self.authors) != len(self.candidates):
+            raise ValueError(
+                f"{len(self.authors)} authors for {len(self.candidates)} candidates: name each one's, null if unknown"
+            )
+        return self
+
+    def _require_two(self, what: str, known: KnownPreference | KnownAnnotation) -> None:
+        if known.first == known.second or max(known.first, known.second) >= len(self.candidates):
+            raise ValueError(
+                f"{what} needs two different candidates of the {len(self.candidates)} given, counted from 0"
+            )
 
     @model_validator(mode="after")
     def _criteria_can_run(self) -> Self:

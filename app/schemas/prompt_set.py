@@ -80,6 +80,8 @@ class PromptOut(BaseModel):
     criteria: list[dict[str, Any]]
     candidates: list[str]
     preferences: list[dict[str, Any]]
+    authors: list[str | None]
+    annotations: list[dict[str, Any]]
 
     @classmethod
     def of(cls, row: PromptRow) -> Self:
@@ -93,4 +95,6 @@ class PromptOut(BaseModel):
             criteria=row.criteria,
             candidates=row.candidates,
             preferences=row.preferences,
+            authors=row.authors,
+            annotations=row.annotations,
         )

@@ -104,7 +104,9 @@ def every_prompt(sessions: SessionFactory, prompt_set_id: str) -> Iterator[tuple
 
 
 def _canonical(prompt: Prompt) -> bytes:
-    content = prompt.model_dump(mode="json", exclude_none=True, exclude={"id"})
+    """What is left out where it is empty came later, and changes no older set's digest."""
+    later = {name for name in ("authors", "annotations") if not getattr(prompt, name)}
+    content = prompt.model_dump(mode="json", exclude_none=True, exclude={"id", *later})
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
@@ -176,6 +178,8 @@ class _Intake:
             criteria=[criterion.model_dump(mode="json") for criterion in prompt.criteria],
             candidates=list(prompt.candidates),
             preferences=[known.model_dump(mode="json") for known in prompt.preferences],
+            authors=list(prompt.authors),
+            annotations=[known.model_dump(mode="json") for known in prompt.annotations],
         )
         self._position += 1
         return row

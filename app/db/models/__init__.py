@@ -1,5 +1,6 @@
 """Every table. Import models from here."""
 
+from app.db.models.annotations import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState
 from app.db.models.engine import Event, MetricPoint, Outbox, Run, RunStatus, Shard, ShardStatus, Stage, StageStatus
 from app.db.models.inputs import Judge, Model, ModelKind, Prompt, PromptSet, Rubric, RubricRevision, Split
 from app.db.models.results import (
@@ -16,6 +17,10 @@ from app.db.models.results import (
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
 
 __all__ = [
+    "Annotation",
+    "AnnotationItem",
+    "AnnotationQueue",
+    "AnnotationSeat",
     "ApiKey",
     "Checkpoint",
     "CheckpointKind",
@@ -25,6 +30,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "IdempotencyKey",
+    "ItemState",
     "Judge",
     "MetricPoint",
     "Model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Big, CreatedAt, Id, Json, JsonList, Long, Ref, enum_column
@@ -66,6 +66,9 @@ class PromptSet(Base):
     held_out_count: Mapped[int] = mapped_column(Integer)
     cohorts: Mapped[Json]  # cohort -> number of prompts
     digest: Mapped[str] = mapped_column(String(64))
+    annotation_queue_id: Mapped[Ref | None] = mapped_column(  # whose snapshot this is
+        ForeignKey("annotation_queues.id", ondelete="SET NULL")
+    )
     created_at: Mapped[CreatedAt]
 
 
@@ -92,6 +95,9 @@ class Prompt(Base):
     criteria: Mapped[JsonList]  # per-prompt app.rlaif.rubric.Criterion
     candidates: Mapped[JsonList]  # ready-made completions: text
     preferences: Mapped[JsonList]  # [{"first": 0, "second": 1, "probability": 0.9}], indices into candidates
+    # The two below came later: a row from before has none.
+    authors: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # family of each candidate
+    annotations: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # KnownAnnotation
 
 
 class Model(Base):

@@ -154,6 +154,8 @@ class World:
             criteria=prompt.get("criteria", []),
             candidates=prompt.get("candidates", []),
             preferences=prompt.get("preferences", []),
+            authors=prompt.get("authors", []),
+            annotations=prompt.get("annotations", []),
         )
 
     def add_run(
