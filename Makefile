@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # Many processes start here; without stored bytecode each of them would compile everything it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lock demo test soak bench-judging bench-training lint drift clean
+.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-training lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -34,6 +34,9 @@ soak: setup ## the full-size fault runs: 10,000 shards, 200 kills
 
 bench-judging: setup ## judges and panels against public human labels (../shared/data, or DATA=DIR)
 	$(BIN)/python -m benchmarks.judging $(if $(DATA),--data $(DATA))
+
+bench-judge-throughput: setup ## the judge stage beside distilabel and an ideal client (ARGS="--quick", ARGS="--only heavy")
+	$(BIN)/python -m benchmarks.judge_throughput $(ARGS)
 
 bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--quick", ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.training $(ARGS)
