@@ -17,12 +17,12 @@ from typing import Any
 
 from app.rlaif.comparison import Answer, InvalidReason, Order, Verdict
 from app.rlaif.judges import ReplayJudge
-from app.rlaif.judging import Turns
 from app.rlaif.messages import Message, Role
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
-from app.rlaif.seeds import derive_seed
 from workers.judges.build import build_judge
-from workers.judges.protocol import JudgedAnswer, Question
+from workers.judges.protocol import JudgedAnswer
 
 RUBRIC = Rubric.model_validate(
     {"criteria": [{"name": "follows", "description": "Does precisely what the instruction asks, and does it well."}]}
@@ -102,7 +102,7 @@ async def _asked(comparisons: Sequence[HumanLabelled], judge: str, answers: Path
     replay = build_judge(ReplayJudge(family=judge.lower()), may_spend=lambda: False, answers=answers)
     questions = (question for each in comparisons for question in _questions(each, judge))
     async with aclosing(replay):
-        return [answer async for answer in replay.judge(questions)]
+        return [answer async for judged in replay.judge(questions) for answer in judged.verdicts()]
 
 
 def _stored_answers(comparison: HumanLabelled, judge: str) -> Iterator[dict[str, Any]]:
@@ -111,22 +111,15 @@ def _stored_answers(comparison: HumanLabelled, judge: str) -> Iterator[dict[str,
         yield row | ({"invalid_reason": InvalidReason.PARSE} if answer is Answer.INVALID else {})
 
 
-def _questions(comparison: HumanLabelled, judge: str) -> Iterator[Question]:
+def _questions(comparison: HumanLabelled, judge: str) -> Iterator[PairQuestion]:
+    case = Case((Message(role=Role.USER, content=comparison.prompt),), RUBRIC, key=b"benchmark")
+    first, second = _said(comparison.first), _said(comparison.second)
     for order in comparison.stored[judge]:
-        yield Question(
-            comparison_id=comparison.id,
-            order=order,
-            repeat=0,
-            prompt=(Message(role=Role.USER, content=comparison.prompt),),
-            first=_said(comparison.first),
-            second=_said(comparison.second),
-            rubric=RUBRIC,
-            nonce=f"{derive_seed(0, comparison.id)}",
-        )
+        yield PairQuestion(case, first, second, comparison.id, order)
 
 
-def _said(text: str) -> Turns:
-    return (Message(role=Role.ASSISTANT, content=text),)
+def _said(text: str) -> Response:
+    return Response((Message(role=Role.ASSISTANT, content=text),))
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from app.rlaif.comparison import Order
-from app.rlaif.judging import ChatMessages, Turns, prompt_hash, render_pairwise
 from app.rlaif.messages import Message, Role, ToolCall
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.quotation import quoted
+from app.rlaif.rendering import Case, ChatMessages, Response, Turns, prompt_hash
 from app.rlaif.statistics import clustered_mean, pass_hat
 from benchmarks.figures import Figure, show
 from benchmarks.human_labels import RUBRIC
@@ -70,9 +72,8 @@ def _trajectory(row: dict[str, object]) -> Trajectory:
 
 
 def _rendered(prompt: Turns, first: Turns, second: Turns) -> ChatMessages:
-    return render_pairwise(
-        RUBRIC, prompt, first, second, order=Order.AB, principle=None, reference=None, nonce="a3f1c9"
-    )
+    case = Case(prompt, RUBRIC, key=b"benchmark")
+    return PairQuestion(case, Response(first), Response(second), "tau", Order.AB).messages()
 
 
 def _visible_calls(trajectories: list[Trajectory]) -> float:
@@ -82,7 +83,7 @@ def _visible_calls(trajectories: list[Trajectory]) -> float:
         shown = _rendered(trajectory.prompt, trajectory.turns, ())[1]["content"]
         for call in trajectory.calls:
             told = {"tool": call.function.name, "arguments": call.function.arguments}
-            visible += json.dumps(told, ensure_ascii=False) in shown
+            visible += quoted(told) in shown
             total += 1
     return visible / total
 

@@ -26,7 +26,7 @@ from typing import Any
 from aiohttp import web
 
 from app.rlaif.checks import NothingToCheck, score_completion
-from app.rlaif.judging import prompt_hash
+from app.rlaif.rendering import prompt_hash
 from app.rlaif.rubric import Rubric
 from tests.judge_faults import suffer
 

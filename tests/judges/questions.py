@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from app.rlaif.comparison import Order
-from app.rlaif.judging import Turns
 from app.rlaif.messages import Message, Role
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
-from workers.judges.protocol import Question
 
 POLITE = "The moon pulls the sea. Thank you for asking."
 RUDE = "The moon pulls the sea, as any child knows, so look it up."
@@ -23,8 +23,8 @@ RUBRIC = Rubric.model_validate(
 )
 
 
-def said(text: str) -> Turns:
-    return (Message(role=Role.ASSISTANT, content=text),)
+def said(text: str) -> Response:
+    return Response((Message(role=Role.ASSISTANT, content=text),))
 
 
 def question(
@@ -34,20 +34,12 @@ def question(
     order: Order = Order.AB,
     comparison_id: str = "cmp_1",
     rubric: Rubric = RUBRIC,
-) -> Question:
-    return Question(
-        comparison_id=comparison_id,
-        order=order,
-        repeat=0,
-        prompt=(Message(role=Role.USER, content="Why are there tides?"),),
-        first=said(first),
-        second=said(second),
-        rubric=rubric,
-        nonce=f"nonce-of-{comparison_id}",
-    )
+) -> PairQuestion:
+    case = Case((Message(role=Role.USER, content="Why are there tides?"),), rubric, key=b"of the tests")
+    return PairQuestion(case, said(first), said(second), comparison_id, order)
 
 
-def both_orders(pairs: Iterable[tuple[str, str]]) -> Iterator[Question]:
+def both_orders(pairs: Iterable[tuple[str, str]]) -> Iterator[PairQuestion]:
     """Each pair in both orders, the first pair's comparison being `cmp_0`."""
     for number, (first, second) in enumerate(pairs):
         for order in Order:

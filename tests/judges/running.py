@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.judges import OpenAIJudge
+from app.rlaif.questions import Question
 from tests.judges.questions import RUBRIC
 from tests.scripted_judge import ScriptedJudge, serve
 from workers.judges.openai import EndpointJudge
-from workers.judges.protocol import Judge, JudgedAnswer, Question
+from workers.judges.protocol import Judge, JudgedAnswer
 
 KEY = "canary-key-123"
 
@@ -64,5 +65,5 @@ async def answers(judge: Judge, questions: Iterable[Question]) -> list[JudgedAns
 async def collect(judge: Judge, questions: Iterable[Question], given: list[JudgedAnswer]) -> None:
     """Put every answer into `given` as it comes, so that those before an error are there; the judge is closed."""
     async with aclosing(judge):
-        async for answer in judge.judge(questions):
-            given.append(answer)
+        async for judged in judge.judge(questions):
+            given += judged.verdicts()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from app.rlaif.judges import ChecksJudge
-from app.rlaif.judging import prompt_hash
+from app.rlaif.questions import Question
+from app.rlaif.rendering import prompt_hash
 from tests.judges.running import answers
 from workers.judges.checks import ProgramJudge
-from workers.judges.protocol import Question, rendered
 
 
 def write(file: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -24,7 +24,7 @@ async def record_program(file: Path, questions: Iterable[Question]) -> Path:
     rows: dict[str, dict[str, Any]] = {}
     for question in questions:
         (given,) = await answers(ProgramJudge(ChecksJudge()), [question])
-        asked = prompt_hash(rendered(question))
+        asked = prompt_hash(question.messages())
         rows[asked] = {
             "prompt_hash": asked,
             "order": given.order,

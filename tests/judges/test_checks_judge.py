@@ -7,11 +7,12 @@ import pytest
 
 from app.rlaif.comparison import Answer, Order
 from app.rlaif.judges import ChecksJudge
+from app.rlaif.questions import Question
 from app.rlaif.rubric import Rubric
 from tests.judges.questions import POLITE, RUDE, question
 from tests.judges.running import answers
 from workers.judges.checks import ProgramJudge
-from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question
+from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured
 
 
 def judged(asked: Question, **changes: object) -> JudgedAnswer:

@@ -13,11 +13,12 @@ import pytest
 
 from app.rlaif.comparison import Answer, Order
 from app.rlaif.judges import ChecksJudge, LocalJudge, ReplayJudge
+from app.rlaif.pairwise import PairQuestion
 from tests.judges.questions import POLITE, RUDE, both_orders, question
 from tests.judges.running import answers, running
 from tests.judges.storing import record_program
 from workers.judges.build import build_judge
-from workers.judges.protocol import Judge, JudgedAnswer, Question
+from workers.judges.protocol import Judge, Judged
 
 JudgeFactory = Callable[[], AbstractAsyncContextManager[Judge]]
 PAIRS = [(POLITE, RUDE), (RUDE, POLITE), (POLITE, POLITE + " It is the moon."), (RUDE, RUDE), (POLITE, "")]
@@ -50,7 +51,7 @@ def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
     return make
 
 
-def swapped(asked: Question) -> Question:
+def swapped(asked: PairQuestion) -> PairQuestion:
     """The same two responses shown in the same order, but with the comparison's numbering exchanged."""
     order = Order.BA if asked.order is Order.AB else Order.AB
     return replace(asked, first=asked.second, second=asked.first, order=order)
@@ -117,18 +118,18 @@ class TestEveryJudge:
     def test_takes_questions_as_there_is_room_for_them(self, make_judge: JudgeFactory) -> None:
         taken = count()
 
-        def endless() -> Iterator[Question]:
+        def endless() -> Iterator[PairQuestion]:
             while True:
                 yield question(comparison_id=f"cmp_{next(taken)}")
 
         async def scenario() -> None:
             async with make_judge() as judge, aclosing(judge.judge(endless())) as given:
                 seen = await first_of(given, 5)
-            assert len({each.comparison_id for each in seen}) == 5
+            assert len({each.answers[0].comparison_id for each in seen}) == 5
             assert next(taken) <= 32
 
         asyncio.run(scenario())
 
 
-async def first_of(given: AsyncIterator[JudgedAnswer], size: int) -> list[JudgedAnswer]:
+async def first_of(given: AsyncIterator[Judged], size: int) -> list[Judged]:
     return [await anext(given) for _ in range(size)]

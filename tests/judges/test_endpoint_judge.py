@@ -19,7 +19,6 @@ from workers.judges.protocol import (
     JudgeError,
     JudgeMisconfigured,
     JudgeUnavailable,
-    rendered,
 )
 
 
@@ -73,7 +72,7 @@ class TestVerdict:
             async with running() as endpoint:
                 (given,) = await answers(endpoint.client(), [asked])
                 (call,) = endpoint.judge.calls
-            tokens = len(rendered(asked)[1]["content"]) // 4
+            tokens = len(asked.messages()[1]["content"]) // 4
             assert given.prompt_hash == call["prompt_hash"]
             assert (given.prompt_tokens, given.completion_tokens) == (tokens, 1)
             assert given.cost_usd == (tokens * Decimal("2.0") + Decimal("8.0")) / 1_000_000
@@ -102,10 +101,10 @@ class TestConcurrency:
                 endpoint.judge.gathering = 256
                 client = endpoint.client(max_concurrency=256, timeout_s=30.0)
                 async with aclosing(client), aclosing(client.judge([held, *others])) as given:
-                    seen = [(await anext(given)).comparison_id for _ in range(600)]
+                    seen = [(await anext(given)).answers[0].comparison_id for _ in range(600)]
                     assert "cmp_held" not in seen
                     endpoint.judge.release.set()
-                    assert (await anext(given)).comparison_id == "cmp_held"
+                    assert (await anext(given)).answers[0].comparison_id == "cmp_held"
                 assert endpoint.judge.most_in_flight == 256
 
         asyncio.run(scenario())

@@ -12,7 +12,7 @@ from tests.judges.questions import question
 from tests.judges.running import answers
 from workers.judges.build import build_judge
 from workers.judges.local import ModelJudge
-from workers.judges.protocol import JudgeMisconfigured, rendered
+from workers.judges.protocol import JudgeMisconfigured
 from workers.sampling.language_model import LanguageModel, render_prompt
 from workers.sampling.scoring import next_token_logprobs
 
@@ -25,7 +25,7 @@ class TestModelJudge:
     def test_probability_is_the_softmax_of_the_labels(self, judge_model_dir: Path) -> None:
         asked = question()
         model = LanguageModel.load(judge_model_dir)
-        prompt = render_prompt(model.tokenizer, rendered(asked))
+        prompt = render_prompt(model.tokenizer, asked.messages())
         logprobs = next_token_logprobs(model, [prompt], ("A", "B", "C"))[0]
         mass = {label: math.exp(value) for label, value in logprobs.items()}
         (given,) = asyncio.run(answers(ModelJudge(spec(), model_dir=judge_model_dir), [asked]))

@@ -8,12 +8,13 @@ import pytest
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.judges import ReplayJudge
-from app.rlaif.judging import prompt_hash
+from app.rlaif.questions import Question
+from app.rlaif.rendering import prompt_hash
 from tests.judges.questions import POLITE, RUDE, question
 from tests.judges.running import answers
 from tests.judges.storing import record_program, write
 from workers.judges.build import build_judge
-from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question, rendered
+from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured
 
 ROW: dict[str, Any] = {"comparison_id": "cmp_1", "order": "AB", "answer": "A"}
 
@@ -38,7 +39,7 @@ class TestStoredAnswer:
 
     def test_by_prompt_answers_what_is_shown_whatever_the_numbering(self, file: Path) -> None:
         asked = question(POLITE, RUDE, order=Order.BA)
-        write(file, [{"prompt_hash": prompt_hash(rendered(asked)), "order": "BA", "answer": "A", "probability": 0.8}])
+        write(file, [{"prompt_hash": prompt_hash(asked.messages()), "order": "BA", "answer": "A", "probability": 0.8}])
         same, renumbered = replay(file, asked, question(RUDE, POLITE, order=Order.AB))
         assert (same.answer, same.probability) == (Answer.A, 0.8)
         assert renumbered.answer is Answer.B
@@ -46,7 +47,7 @@ class TestStoredAnswer:
 
     def test_by_prompt_answers_no_other_prompt_of_its_comparison(self, file: Path) -> None:
         asked = question()
-        write(file, [ROW | {"prompt_hash": prompt_hash(rendered(asked))}])
+        write(file, [ROW | {"prompt_hash": prompt_hash(asked.messages())}])
         found, changed = replay(file, asked, question(first=POLITE + " Now."))
         assert found.answer is Answer.A
         assert changed.invalid_reason is InvalidReason.SERVER

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from tests.judges.questions import question
-from workers.judges.protocol import rendered
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def base_url(tmp_path: Path) -> Iterator[str]:
 
 def test_answers_fails_as_scripted_and_keeps_a_journal(base_url: str, tmp_path: Path) -> None:
     server = base_url.removesuffix("/v1")
-    body = {"model": "scripted-1", "messages": rendered(question()), "logprobs": True, "top_logprobs": 3}
+    body = {"model": "scripted-1", "messages": question().messages(), "logprobs": True, "top_logprobs": 3}
     with httpx.Client(trust_env=False) as client:
         assert client.put(f"{server}/script", json={"faults": ["500", "none"]}).status_code == 204
         assert client.post(f"{base_url}/chat/completions", json=body).status_code == 500

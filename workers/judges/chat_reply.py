@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, FiniteFloat
 
-from app.rlaif.judging import PresentedAnswer, answer_place, read_reply
+from app.rlaif.replies import Finish, Reply, ReplyToken
 
 _TokenCount = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -16,13 +16,13 @@ class Alternative(BaseModel):
     logprob: FiniteFloat
 
 
-class ReplyToken(BaseModel):
+class Token(BaseModel):
     token: str
     top_logprobs: list[Alternative] = []
 
 
 class Logprobs(BaseModel):
-    content: list[ReplyToken] | None = None
+    content: list[Token] | None = None
 
 
 class ReplyMessage(BaseModel):
@@ -50,18 +50,20 @@ class ChatReply(BaseModel):
         message = self.choices[0].message
         return message.content or message.refusal or ""
 
-    def presented_answer(self) -> PresentedAnswer:
-        """What the reply says, in presented order; INVALID with its reason if it says nothing plainly."""
+    def reply(self) -> Reply:
+        """The reply in the one shape that every question reads."""
         choice = self.choices[0]
-        return read_reply(
+        tokens = (choice.logprobs.content if choice.logprobs else None) or []
+        return Reply(
             choice.message.content or "",
-            finish_reason=choice.finish_reason,
-            refused=bool(choice.message.refusal) or choice.finish_reason == "content_filter",
-            alternatives=_alternatives(choice.logprobs),
+            finish=self._finish(),
+            tokens=tuple(
+                ReplyToken(token.token, {each.token: each.logprob for each in token.top_logprobs}) for token in tokens
+            ),
         )
 
-
-def _alternatives(logprobs: Logprobs | None) -> dict[str, float] | None:
-    tokens = (logprobs.content if logprobs else None) or []
-    place = answer_place([token.token for token in tokens])
-    return None if place is None else {each.token: each.logprob for each in tokens[place].top_logprobs}
+    def _finish(self) -> Finish:
+        choice = self.choices[0]
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            return Finish.REFUSED
+        return Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP

@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Iterable
 from app.rlaif.beliefs import lean
 from app.rlaif.checks import CheckScore, NothingToCheck, answer_text, score_completion, user_text
 from app.rlaif.judges import ChecksJudge
-from app.rlaif.messages import Message
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.questions import PairAnswer, Question
+from app.rlaif.rendering import Response
 from app.rlaif.rubric import Rubric
-from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question
+from workers.judges.protocol import Judged, JudgeMisconfigured
 
 
 class ProgramJudge:
@@ -20,34 +22,30 @@ class ProgramJudge:
         self._spec = spec
         self._own = Rubric(criteria=spec.criteria) if spec.criteria else None
 
-    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured at a question whose rubric has nothing that a program can check."""
         for question in questions:
-            yield self._answer(question)
+            yield Judged((self._answer(question),))
 
     async def aclose(self) -> None:
         """Holds nothing."""
 
-    def _answer(self, question: Question) -> JudgedAnswer:
+    def _answer(self, question: Question) -> PairAnswer:
+        if not isinstance(question, PairQuestion):
+            raise JudgeMisconfigured("a program compares two responses and answers no other question")
         first, second = self._score(question, question.first), self._score(question, question.second)
         probability = _sigmoid(self._spec.sharpness * (first.total - second.total))
-        return JudgedAnswer(
-            comparison_id=question.comparison_id,
-            order=question.order,
-            repeat=question.repeat,
-            answer=lean(probability),
-            probability=probability,
-            invalid_reason=None,
-            scores={name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()},
-        )
+        scores = {name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()}
+        return question.stated(lean(probability), probability, scores=scores)
 
-    def _score(self, question: Question, completion: tuple[Message, ...]) -> CheckScore:
+    def _score(self, question: PairQuestion, response: Response) -> CheckScore:
+        case = question.case
         try:
             return score_completion(
-                self._own or question.rubric,
-                answer_text(completion),
-                prompt=user_text(question.prompt),
-                reference=question.reference,
+                self._own or case.rubric,
+                answer_text(response.turns),
+                prompt=user_text(case.prompt),
+                reference=case.reference,
             )
         except NothingToCheck as error:
             raise JudgeMisconfigured(f"comparison {question.comparison_id}: {error}") from error

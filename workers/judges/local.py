@@ -14,8 +14,10 @@ from pathlib import Path
 
 from app.rlaif.comparison import InvalidReason
 from app.rlaif.judges import LocalJudge
-from app.rlaif.judging import LABELS, invalid, prompt_hash, read_reply
-from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question, rendered, verdict_of
+from app.rlaif.questions import Question
+from app.rlaif.rendering import prompt_hash
+from app.rlaif.replies import LABELS, Reply, ReplyToken
+from workers.judges.protocol import Judged, JudgeMisconfigured
 from workers.sampling.language_model import LanguageModel, encode, render_prompt
 from workers.sampling.scoring import OptionNotOneToken, next_token_logprobs, option_token_ids
 
@@ -46,7 +48,7 @@ class ModelJudge:
         positions = getattr(self._model.model.config, "max_position_embeddings", None) or spec.max_length
         self._max_length = min(spec.max_length, positions)
 
-    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         source = iter(questions)
         while window := list(islice(source, self._spec.batch_size * WINDOW)):
             asked = sorted((self._asked(question) for question in window), key=lambda item: item.length)
@@ -59,11 +61,11 @@ class ModelJudge:
         """The process that ran a local judge ends with its shard and gives the memory back."""
 
     def _asked(self, question: Question) -> _Asked:
-        messages = rendered(question)
+        messages = question.messages()
         prompt = render_prompt(self._model.tokenizer, messages)
         return _Asked(question, prompt_hash(messages), prompt, len(encode(self._model.tokenizer, prompt)))
 
-    def _answers(self, batch: Sequence[_Asked]) -> list[JudgedAnswer]:
+    def _answers(self, batch: Sequence[_Asked]) -> list[Judged]:
         """Answers to one pass's questions; one that is too long is INVALID (truncated) and never cut."""
         started = time.monotonic()
         fitting = [item for item in batch if item.length <= self._max_length]
@@ -78,14 +80,19 @@ class ModelJudge:
             return []
         return next_token_logprobs(self._model, prompts, tuple(LABELS), batch_size=self._spec.batch_size)
 
-    def _read(self, item: _Asked, logprobs: Mapping[str, float]) -> JudgedAnswer:
+    def _read(self, item: _Asked, logprobs: Mapping[str, float]) -> Judged:
         label = max(logprobs, key=lambda name: logprobs[name])
-        answer = verdict_of(item.question, read_reply(label, finish_reason="stop", alternatives=logprobs))
-        return replace(
-            answer, raw_text=label, prompt_hash=item.prompt_hash, prompt_tokens=item.length, completion_tokens=1
+        reply = Reply(label, tokens=(ReplyToken(label, logprobs),))
+        return Judged(
+            item.question.read(reply),
+            reply=reply,
+            raw_text=label,
+            prompt_hash=item.prompt_hash,
+            prompt_tokens=item.length,
+            completion_tokens=1,
         )
 
-    def _too_long(self, item: _Asked) -> JudgedAnswer:
-        answer = verdict_of(item.question, invalid(InvalidReason.TRUNCATED))
+    def _too_long(self, item: _Asked) -> Judged:
         detail = f"the question is {item.length} tokens, more than the judge's {self._max_length}"
-        return replace(answer, raw_text=detail, prompt_hash=item.prompt_hash)
+        answers = item.question.unanswered(InvalidReason.TRUNCATED)
+        return Judged(answers, raw_text=detail, prompt_hash=item.prompt_hash)

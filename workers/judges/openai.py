@@ -17,20 +17,13 @@ from typing import Any
 
 from app.addresses import Network
 from app.rlaif.judges import OpenAIJudge
-from app.rlaif.judging import ChatMessages, invalid, prompt_hash
+from app.rlaif.questions import Question
+from app.rlaif.rendering import ChatMessages, prompt_hash
 from workers.judges.chat_reply import ChatReply, Usage
 from workers.judges.endpoint import CallFailed, Endpoint
 from workers.judges.gate import Gate, unreachable
 from workers.judges.in_flight import in_flight
-from workers.judges.protocol import (
-    JudgeBudgetReached,
-    JudgedAnswer,
-    JudgeMisconfigured,
-    JudgeUnavailable,
-    Question,
-    rendered,
-    verdict_of,
-)
+from workers.judges.protocol import JudgeBudgetReached, Judged, JudgeMisconfigured, JudgeUnavailable
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -69,7 +62,7 @@ class EndpointJudge:
             private_networks=private_networks,
         )
 
-    def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+    def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured, JudgeUnavailable or JudgeBudgetReached, after what is in flight is answered."""
         gate = Gate(outage_after=self._spec.outage_after)
         return in_flight(questions, partial(self._ask, gate=gate), limit=self._spec.max_concurrency)
@@ -77,9 +70,9 @@ class EndpointJudge:
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 
-    async def _ask(self, question: Question, *, gate: Gate) -> JudgedAnswer:
+    async def _ask(self, question: Question, *, gate: Gate) -> Judged:
         await gate.wait()
-        calls = _Calls(rendered(question), deadline=_now() + self._spec.question_timeout_s)
+        calls = _Calls(question.messages(), deadline=_now() + self._spec.question_timeout_s)
         while (reply := await self._call(calls, gate)) is None:
             failure = calls.failure
             delay = failure.retry_after_s if failure.retry_after_s is not None else _backoff_s(calls.made)
@@ -123,27 +116,28 @@ class EndpointJudge:
             raise gate.close(JudgeUnavailable(message, retry_after_s=failure.retry_after_s))
         gate.hold(failure.retry_after_s)
 
-    def _given_up(self, question: Question, calls: _Calls, gate: Gate) -> JudgedAnswer:
+    def _given_up(self, question: Question, calls: _Calls, gate: Gate) -> Judged:
         failure = calls.failure
         if not failure.connected:
             # Nobody heard the question, so there is no verdict to call invalid.
             raise gate.close(unreachable(failure.detail, retry_after_s=failure.retry_after_s))
-        answer = verdict_of(question, invalid(failure.reason))
-        return self._recorded(answer, calls, raw_text=failure.detail)
+        return self._recorded(Judged(question.unanswered(failure.reason)), calls, raw_text=failure.detail)
 
-    def _read(self, question: Question, calls: _Calls, reply: ChatReply) -> JudgedAnswer:
-        usage = reply.usage or _estimated(calls.messages, reply.text)
-        answer = verdict_of(question, reply.presented_answer())
-        return replace(
-            self._recorded(answer, calls, raw_text=self._endpoint.redacted(reply.text)),
+    def _read(self, question: Question, calls: _Calls, chat: ChatReply) -> Judged:
+        usage = chat.usage or _estimated(calls.messages, chat.text)
+        reply = chat.reply()
+        judged = Judged(
+            question.read(reply),
+            reply=reply,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cost_usd=self._cost(usage),
         )
+        return self._recorded(judged, calls, raw_text=self._endpoint.redacted(chat.text))
 
-    def _recorded(self, answer: JudgedAnswer, calls: _Calls, *, raw_text: str) -> JudgedAnswer:
+    def _recorded(self, judged: Judged, calls: _Calls, *, raw_text: str) -> Judged:
         return replace(
-            answer,
+            judged,
             raw_text=raw_text[:MAX_RAW_TEXT],
             prompt_hash=prompt_hash(calls.messages),
             latency_s=calls.latency_s,

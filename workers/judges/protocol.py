@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
-from app.rlaif.judging import ChatMessages, PresentedAnswer, Turns, render_pairwise
-from app.rlaif.rubric import Rubric
+from app.rlaif.questions import PairAnswer, Question
+from app.rlaif.replies import Reply
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One comparison to judge in one presentation order.
-
-    `first` and `second` are the comparison's own, whatever the order; `rubric` already holds the prompt's own
-    criteria. `nonce` must not be known to whoever wrote the completions, and be the same when the question is asked
-    again: `app.rlaif.seeds.derive_seed` of the run and the comparison.
-    """
-
-    comparison_id: str
-    order: Order
-    repeat: int
-    prompt: Turns
-    first: Turns
-    second: Turns
-    rubric: Rubric
-    nonce: str
-    reference: str | None = None
-    principle: str | None = None
-    tools: Sequence[Mapping[str, Any]] | None = None
+_NANODOLLAR = Decimal("1e-9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +28,25 @@ class JudgedAnswer:
     answer: Answer
     probability: float | None
     invalid_reason: InvalidReason | None
+    raw_text: str | None
+    prompt_hash: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal
+    latency_s: float
+    attempts: int
+    scores: Mapping[str, tuple[float, float]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All answers that one question got, and what asking took: they are stored together or not at all.
+
+    `reply` is what was read; None where there was none to read. `raw_text` is its text, or what went wrong.
+    """
+
+    answers: tuple[PairAnswer, ...]
+    reply: Reply | None = None
     raw_text: str | None = None
     prompt_hash: str | None = None
     prompt_tokens: int = 0
@@ -55,17 +54,51 @@ class JudgedAnswer:
     cost_usd: Decimal = Decimal(0)
     latency_s: float = 0.0
     attempts: int = 1
-    scores: dict[str, tuple[float, float]] | None = None
+
+    def verdicts(self) -> list[JudgedAnswer]:
+        """One for each answer. Tokens and cost are split, so that sums stay right; the calls are the first one's."""
+        return [self._verdict(place, answer) for place, answer in enumerate(self.answers)]
+
+    def _verdict(self, place: int, answer: PairAnswer) -> JudgedAnswer:
+        size = len(self.answers)
+        return JudgedAnswer(
+            comparison_id=answer.comparison_id,
+            order=answer.order,
+            repeat=answer.repeat,
+            answer=answer.answer,
+            probability=answer.probability,
+            invalid_reason=answer.reason,
+            raw_text=self.raw_text,
+            prompt_hash=self.prompt_hash,
+            prompt_tokens=_share(self.prompt_tokens, size, place),
+            completion_tokens=_share(self.completion_tokens, size, place),
+            cost_usd=self.cost_usd if size == 1 else _dollar_share(self.cost_usd, size, place),
+            latency_s=self.latency_s,
+            attempts=self.attempts if place == 0 else 0,
+            scores=answer.scores,
+        )
+
+
+def _share(whole: int, size: int, place: int) -> int:
+    """The share of one of `size` equals in a whole, the first ones taking what is left over."""
+    share, left_over = divmod(whole, size)
+    return share + (place < left_over)
+
+
+def _dollar_share(whole: Decimal, size: int, place: int) -> Decimal:
+    """A share in whole units of what the database keeps, the first taking what is left over."""
+    share = (whole / size).quantize(_NANODOLLAR)
+    return whole - share * (size - 1) if place == 0 else share
 
 
 class Judge(Protocol):
-    """Answers every question exactly once, in the order in which answers are ready.
+    """Answers every question exactly once, in the order in which replies are ready.
 
     Questions are pulled only as there is room for them, so a stage may pass a lazy stream and store answers as they
     come. When a call raises, what is already in flight is answered first: a paid verdict is never lost.
     """
 
-    def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+    def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured, JudgeUnavailable or JudgeBudgetReached."""
         ...
 
@@ -95,31 +128,3 @@ class JudgeUnavailable(JudgeError):
 
 class JudgeBudgetReached(JudgeError):
     """Raised when the next call would go beyond what the run may spend."""
-
-
-def verdict_of(question: Question, shown: PresentedAnswer) -> JudgedAnswer:
-    """The bare verdict of an answer in presented order, brought back to the comparison's own numbering."""
-    own = shown.in_own_numbering(question.order)
-    return JudgedAnswer(
-        comparison_id=question.comparison_id,
-        order=question.order,
-        repeat=question.repeat,
-        answer=own.answer,
-        probability=own.probability,
-        invalid_reason=own.reason,
-    )
-
-
-def rendered(question: Question) -> ChatMessages:
-    """The messages that put the question to a model."""
-    return render_pairwise(
-        question.rubric,
-        question.prompt,
-        question.first,
-        question.second,
-        order=question.order,
-        principle=question.principle,
-        reference=question.reference,
-        nonce=question.nonce,
-        tools=question.tools,
-    )

@@ -6,15 +6,17 @@ Its file is JSONL with the fields of an exported verdict, in the comparison's ow
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
-from app.rlaif.judging import PresentedAnswer, invalid, prompt_hash
-from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured, Question, rendered, verdict_of
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.questions import Question
+from app.rlaif.rendering import prompt_hash
+from app.rlaif.replies import PresentedAnswer
+from workers.judges.protocol import Judged, JudgeMisconfigured
 
 _VOTES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _Key = tuple[str, Order | None, int]
@@ -69,7 +71,7 @@ class StoredJudge:
         except (OSError, UnicodeDecodeError) as error:
             raise JudgeMisconfigured(f"the stored answers cannot be read: {error}") from error
 
-    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[JudgedAnswer, None]:
+    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         for question in questions:
             yield self._answer(question)
 
@@ -87,11 +89,13 @@ class StoredJudge:
             raise JudgeMisconfigured(f"line {number} of the stored answers answers {stored.key[0]!r} a second time")
         self._stored[stored.key] = stored
 
-    def _answer(self, question: Question) -> JudgedAnswer:
-        asked = prompt_hash(rendered(question))
+    def _answer(self, question: Question) -> Judged:
+        if not isinstance(question, PairQuestion):
+            raise JudgeMisconfigured("stored answers compare two responses and answer no other question")
+        asked = prompt_hash(question.messages())
         by_prompt = self._stored.get((asked, None, question.repeat))
         stored = by_prompt or self._stored.get((question.comparison_id, question.order, question.repeat))
         if stored is None:
-            missing = verdict_of(question, invalid(InvalidReason.SERVER))
-            return replace(missing, raw_text="there is no stored answer to this question", prompt_hash=asked)
-        return replace(verdict_of(question, stored.presented()), raw_text=stored.raw_text, prompt_hash=asked)
+            missing = question.unanswered(InvalidReason.SERVER)
+            return Judged(missing, raw_text="there is no stored answer to this question", prompt_hash=asked)
+        return Judged((question.answered(stored.presented()),), raw_text=stored.raw_text, prompt_hash=asked)

@@ -20,7 +20,7 @@ from app.rlaif.judges import JudgeSpec, OpenAIJudge
 from app.services.judges import require_address
 from app.services.secrets import reveal
 from workers.judges.build import build_judge
-from workers.judges.protocol import Judge, JudgeBudgetReached, JudgedAnswer, JudgeMisconfigured, JudgeUnavailable
+from workers.judges.protocol import Judge, JudgeBudgetReached, Judged, JudgeMisconfigured, JudgeUnavailable
 from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
 from workers.stages.docket import Docket, Questions
 from workers.stages.inputs import stopped
@@ -64,7 +64,7 @@ async def _listen(context: StageContext, docket: Docket, questions: Questions, l
             ledger.store()
 
 
-async def _store_all(context: StageContext, answers: AsyncGenerator[JudgedAnswer, None], ledger: Ledger) -> None:
+async def _store_all(context: StageContext, answers: AsyncGenerator[Judged, None], ledger: Ledger) -> None:
     """Wakes at least every POLL_S, so that a lone answer is stored in time and a stop does not wait for slow calls."""
     upcoming = asyncio.ensure_future(anext(answers, None))
     stop_at: float | None = None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
+from app.db.models import CompletionSource
+from app.repositories.completions import CompletionRow
+from app.repositories.prompts import PromptRow
 from app.repositories.run_inputs import JudgeRow
 from app.rlaif.comparison import Order
 from app.rlaif.messages import Message, Role
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.questions import Question
+from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
-from app.rlaif.seeds import derive_seed
-from workers.judges.protocol import Question
 from workers.stages.compare import Compared
 from workers.stages.contract import StageContext
 from workers.stages.inputs import criteria_for
@@ -41,37 +45,44 @@ class Questions:
         self.cut = False
 
     def __iter__(self) -> Iterator[Question]:
-        for item in self._docket.comparisons:
-            rubric = criteria_for(self._docket.rubric, item.prompt)
+        for _, items in groupby(self._docket.comparisons, key=lambda item: item.prompt.id):
+            prompt_items = list(items)
+            yield from self._of_prompt(prompt_items[0].prompt, prompt_items)
+            if self.cut:
+                return
+
+    def _of_prompt(self, prompt: PromptRow, items: Sequence[Compared]) -> Iterator[Question]:
+        case = self._case(prompt)
+        responses: dict[str, Response] = {}
+        for item in items:
+            first, second = (_response(responses, row) for row in (item.first, item.second))
             for repeat, order in product(range(self._docket.repeats), Order):
                 if (item.row.id, order, repeat) in self._answered:
                     continue
                 if self._context.progress.should_stop():
                     self.cut = True
                     return
-                yield self._question(item, rubric, order, repeat)
+                yield PairQuestion(case, first, second, item.row.id, order, repeat, item.row.principle)
 
-    def _question(self, item: Compared, rubric: Rubric, order: Order, repeat: int) -> Question:
-        return Question(
-            comparison_id=item.row.id,
-            order=order,
-            repeat=repeat,
-            prompt=tuple(Message.model_validate(message) for message in item.prompt.messages),
-            first=_turns(item.first.text),
-            second=_turns(item.second.text),
-            rubric=rubric,
-            nonce=self._nonce(item),
-            reference=item.prompt.reference,
-            principle=item.row.principle,
-            tools=item.prompt.tools,
+    def _case(self, prompt: PromptRow) -> Case:
+        return Case(
+            prompt=tuple(Message.model_validate(message) for message in prompt.messages),
+            rubric=criteria_for(self._docket.rubric, prompt),
+            key=delimiter_key(self._context),
+            prompt_id=prompt.external_id,
+            reference=prompt.reference,
+            tools=prompt.tools,
         )
 
-    def _nonce(self, item: Compared) -> str:
-        """By the unit and not by its row's id, so that the same run asks the same question to the letter."""
-        work = self._context.work
-        names = (f"{row.source}:{row.position}" for row in (item.first, item.second))
-        return f"{derive_seed(work.recipe.seed, work.round, 'nonce', item.prompt.external_id, *names):016x}"
+
+def delimiter_key(context: StageContext) -> bytes:
+    """What makes the delimiters in a question unpredictable to whoever wrote the responses."""
+    return f"delimiters of {context.work.recipe.seed}".encode()
 
 
-def _turns(text: str) -> tuple[Message, ...]:
-    return (Message(role=Role.ASSISTANT, content=text),)
+def _response(responses: dict[str, Response], row: CompletionRow) -> Response:
+    """One object for each completion, so that it is rendered once for all of its comparisons."""
+    if row.id not in responses:
+        candidate = row.position if row.source is CompletionSource.IMPORTED else None
+        responses[row.id] = Response((Message(role=Role.ASSISTANT, content=row.text),), candidate)
+    return responses[row.id]

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.db.ids import Kind, new_id
 from app.repositories.verdicts import Spending, add_spending, add_verdicts, judge_usd_spent
-from workers.judges.protocol import JudgedAnswer
+from workers.judges.protocol import Judged, JudgedAnswer
 from workers.stages.contract import StageContext
 from workers.stages.docket import Docket
 
@@ -38,11 +38,12 @@ class Ledger:
         """Whether the run's budget allows one more call; answers in flight are not known yet."""
         return self._limit is None or self.spent < self._limit
 
-    def add(self, answer: JudgedAnswer) -> None:
+    def add(self, judged: Judged) -> None:
+        """What one question got waits together, and is stored in one transaction."""
         if not self._waiting:
             self._waiting_since = time.monotonic()
-        self._waiting.append(answer)
-        self.spent += answer.cost_usd
+        self._waiting += judged.verdicts()
+        self.spent += judged.cost_usd
 
     def due(self) -> bool:
         """Under a budget each answer is due at once: the run's other shards must know of it before they ask on."""
