@@ -18,6 +18,8 @@ def add_missing(session: Session, table: type[Base], rows: Sequence[dict[str, An
         session.execute(insert(table).on_conflict_do_nothing(), list(rows))
 
 
-def among(column: InstrumentedAttribute[str], ids: Collection[str]) -> ColumnElement[bool]:
+def among(
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ids: Collection[str]
+) -> ColumnElement[bool]:
     """`column = ANY(ids)`: one parameter however many ids, where IN would meet the protocol's limit of 65,535."""
     return column == any_(literal(list(ids), ARRAY(String)))

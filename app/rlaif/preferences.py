@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.rlaif.beliefs import beliefs_of
+from app.rlaif.blending import Blended
 from app.rlaif.comparison import Answer, Verdict
 from app.rlaif.instruments import EQUAL_VOTES, Instrument
 from app.rlaif.recipe import PreferConfig
@@ -48,7 +49,8 @@ class Preference:
     """P(first is better) in [0, 1], its weight in training, and the answers behind it.
 
     `consistent` says whether every judge leaned the same way in both orders. With a `drop_reason` nothing is trained
-    on it; `probability` is None where no judge answered in both orders.
+    on it; `probability` is None where no judge answered in both orders and no person stands in. `blended` is None
+    where the recipe names no people.
     """
 
     probability: float | None
@@ -57,6 +59,7 @@ class Preference:
     answers: AnswerCounts
     judges: tuple[str, ...] = ()
     drop_reason: DropReason | None = None
+    blended: Blended | None = None
 
     @property
     def is_tie(self) -> bool:
@@ -65,7 +68,8 @@ class Preference:
 
     def swap(self) -> Preference:
         probability = None if self.probability is None else 1.0 - self.probability
-        return replace(self, probability=probability, answers=self.answers.swap())
+        blended = None if self.blended is None else self.blended.swap()
+        return replace(self, probability=probability, answers=self.answers.swap(), blended=blended)
 
 
 def aggregate(verdicts: Iterable[Verdict], config: PreferConfig, *, instrument: Instrument = EQUAL_VOTES) -> Preference:
@@ -82,12 +86,25 @@ def aggregate(verdicts: Iterable[Verdict], config: PreferConfig, *, instrument: 
         return Preference(None, 0.0, None, answers, drop_reason=missing)
     consistent = all(belief.consistent for belief in beliefs.values())
     reason = _too_weak(probability, consistent, config)
-    weight = 0.0 if reason else config.tie_weight if _margin(probability) < TIE_MARGIN else 1.0
-    return Preference(probability, weight, consistent, answers, tuple(beliefs), reason)
+    return Preference(probability, _weight(probability, reason, config), consistent, answers, tuple(beliefs), reason)
+
+
+def heed(preference: Preference, blended: Blended, config: PreferConfig) -> Preference:
+    """The preference once people are heard. Where they have a part in it, what the judge lacked no longer counts:
+    only the margin of what is believed now can drop it."""
+    probability = blended.probability
+    if not blended.heeded or probability is None:
+        return replace(preference, blended=blended)
+    reason = _too_weak(probability, True, config)
+    weight = _weight(probability, reason, config)
+    return replace(preference, probability=probability, weight=weight, drop_reason=reason, blended=blended)
 
 
 def count_answers(verdicts: Iterable[Verdict]) -> AnswerCounts:
-    given = [verdict.answer for verdict in verdicts]
+    return answer_counts([verdict.answer for verdict in verdicts])
+
+
+def answer_counts(given: Sequence[Answer]) -> AnswerCounts:
     return AnswerCounts(*(given.count(answer) for answer in (Answer.A, Answer.B, Answer.TIE, Answer.INVALID)))
 
 
@@ -108,6 +125,12 @@ def _too_weak(probability: float, consistent: bool, config: PreferConfig) -> Dro
     if config.inconsistent == "drop" and not consistent:
         return DropReason.INCONSISTENT
     return DropReason.BELOW_MARGIN if _margin(probability) < config.minimum_margin else None
+
+
+def _weight(probability: float, reason: DropReason | None, config: PreferConfig) -> float:
+    if reason is not None:
+        return 0.0
+    return config.tie_weight if _margin(probability) < TIE_MARGIN else 1.0
 
 
 def _margin(probability: float) -> float:

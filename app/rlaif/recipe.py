@@ -74,6 +74,7 @@ class PreferConfig(_Part):
     max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = Field(
         1024, description="Tokens of prompt and completion; pairs identical after truncation are dropped and counted"
     )
+    people: PeopleConfig | None = Field(None, description="People's answers from an annotation queue; null: none count")
 
 
 class RewardModelConfig(_Part):

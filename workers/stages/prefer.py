@@ -26,6 +26,7 @@ from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked
 from workers.stages.judge import PURPOSES
 from workers.stages.pairing import Pair
+from workers.stages.people import people_provenance, with_people
 from workers.stages.tokens import Tokenizer
 
 IMPORTED = "import"
@@ -58,8 +59,9 @@ def _believe(
     """The preference rows of some prompts' comparisons."""
     imports = context.work.recipe.prefer.source == "prompt_set"
     beliefs = _imported(context, inputs, prompts, split) if imports else _judged(context, inputs, prompts, split)
+    heard = with_people(context, beliefs)
     max_length = context.work.recipe.prefer.max_length
-    return [_row(context, item, _checked(item, belief, tokenizer, max_length), split) for item, belief in beliefs]
+    return [_row(context, item, _checked(item, belief, tokenizer, max_length), split) for item, belief in heard]
 
 
 def _judged(
@@ -140,17 +142,20 @@ def _row(context: StageContext, item: Compared, belief: Belief, split: Split) ->
         "probability": belief.probability,
         "weight": belief.weight,
         "drop_reason": belief.drop_reason,
-        "provenance": _provenance(belief),
+        "provenance": _provenance(belief, work.recipe.prefer),
     }
 
 
-def _provenance(belief: Belief) -> dict[str, Any]:
+def _provenance(belief: Belief, config: PreferConfig) -> dict[str, Any]:
+    people = people_provenance(belief.blended, config.people) if belief.blended and config.people else None
+    heard = {} if people is None else {"people": people}
     if belief.judges == (IMPORTED,):
-        return {"imported": True}
+        return {"imported": True, **heard}
     return {
         "judges": list(belief.judges),
         "answers": asdict(belief.answers),
         "consistent": belief.consistent,
+        **heard,
     }
 
 
