@@ -60,6 +60,23 @@ class JudgeConfig(_Part):
     )
 
 
+class PeopleConfig(_Part):
+    """What people's answers do to the judge's belief."""
+
+    queue: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        description="The annotation queue whose answers count; never one whose labels calibrated the run's judge",
+        examples=["queue_01m7xk5mgzeyva4mageqj2tqtk"],
+    )
+    policy: Literal["ignore", "people_first", "weighted"] = Field(
+        "people_first",
+        description="`ignore` only records them; `people_first`: their settled answer replaces the judge's belief; "
+        "`weighted`: each person is one vote and the judge `judge_votes`",
+    )
+    judge_votes: Annotated[float, Field(strict=True, gt=0, le=1000)] = Field(
+        1.0, description="How many people's votes the judge's belief is worth, by policy `weighted`"
+    )
+
+
 class PreferConfig(_Part):
     """How verdicts become preferences, and which are dropped."""
 
