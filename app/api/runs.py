@@ -24,7 +24,7 @@ from app.api.idempotency import Once
 from app.api.notifications import Notifications, RunNotifications
 from app.api.pagination import Paging
 from app.db.ids import Kind
-from app.db.models import RunStatus
+from app.db.models import RunKind, RunStatus
 from app.db.session import SessionFactory
 from app.repositories.runs import RunMark
 from app.schemas.page import Page
@@ -64,9 +64,10 @@ def list_runs(
     session: ReadSession,
     paging: Paging,
     status: Annotated[list[RunStatus] | None, Query(description="Only runs in one of these statuses")] = None,
+    kind: Annotated[RunKind, Query(description="What the runs are for")] = RunKind.PIPELINE,
 ) -> Page[RunSummaryOut]:
     """List runs, newest first."""
-    found = runs.page(session, caller.project_id, paging.slice, statuses=status or ())
+    found = runs.page(session, caller.project_id, paging.slice, kind=kind, statuses=status or ())
     return paging.page(found, RunSummaryOut.model_validate)
 
 

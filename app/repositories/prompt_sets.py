@@ -110,7 +110,7 @@ def get(session: Session, project_id: str, prompt_set_id: str) -> PromptSet | No
 
 
 def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) -> Chunk[PromptSet]:
-    query = select(PromptSet).where(PromptSet.project_id == project_id)
+    query = select(PromptSet).where(PromptSet.project_id == project_id, PromptSet.listed)
     if name is not None:
         query = query.where(PromptSet.name == name)
     return chunk(session, query, slice_, by=PromptSet.id, newest_first=True)

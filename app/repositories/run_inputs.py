@@ -43,7 +43,7 @@ class RunInputs:
     prompt_set_id: str
     prompt_set_digest: str
     prompts: int
-    base_model: ModelRow
+    base_model: ModelRow | None
     rubric: RubricRow | None
     judge: JudgeRow | None
     evaluation_judge: JudgeRow | None
@@ -56,7 +56,7 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
         prompt_set_id=prompt_set.id,
         prompt_set_digest=prompt_set.digest,
         prompts=prompt_set.train_count + prompt_set.held_out_count,
-        base_model=_model(session, run.base_model_id),
+        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
         rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
         judge=None if run.judge_id is None else _judge(session, run.judge_id),
         evaluation_judge=None if run.evaluation_judge_id is None else _judge(session, run.evaluation_judge_id),

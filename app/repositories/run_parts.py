@@ -13,16 +13,17 @@ def revision(session: Session, project_id: str, revision_id: str) -> RubricRevis
     return session.scalar(query)
 
 
-def has_candidates(session: Session, prompt_set_id: str) -> bool:
-    """Whether any train prompt brings two candidates to compare."""
-    return _any_train_prompt(session, prompt_set_id, func.jsonb_array_length(Prompt.candidates) >= 2)
+def has_candidates(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
+    """Whether any prompt, of one split or of both, brings two candidates to compare."""
+    return _any_prompt(session, prompt_set_id, split, func.jsonb_array_length(Prompt.candidates) >= 2)
 
 
 def has_preferences(session: Session, prompt_set_id: str) -> bool:
     """Whether any train prompt brings a preference."""
-    return _any_train_prompt(session, prompt_set_id, func.jsonb_array_length(Prompt.preferences) >= 1)
+    return _any_prompt(session, prompt_set_id, Split.TRAIN, func.jsonb_array_length(Prompt.preferences) >= 1)
 
 
-def _any_train_prompt(session: Session, prompt_set_id: str, condition: ColumnElement[bool]) -> bool:
-    found = select(Prompt.id).where(Prompt.prompt_set_id == prompt_set_id, Prompt.split == Split.TRAIN, condition)
+def _any_prompt(session: Session, prompt_set_id: str, split: Split | None, condition: ColumnElement[bool]) -> bool:
+    splits = tuple(Split) if split is None else (split,)
+    found = select(Prompt.id).where(Prompt.prompt_set_id == prompt_set_id, Prompt.split.in_(splits), condition)
     return session.scalar(select(found.exists())) or False

@@ -16,6 +16,7 @@ from app.db.models import (
     MetricPoint,
     PromptSet,
     Run,
+    RunKind,
     RunStatus,
     Stage,
     StageStatus,
@@ -101,9 +102,11 @@ def locked(session: Session, project_id: str, run_id: str) -> Run | None:
     return session.scalar(query.with_for_update(key_share=True).execution_options(populate_existing=True))
 
 
-def page(session: Session, project_id: str, slice_: Slice, *, statuses: Collection[RunStatus]) -> Chunk[Run]:
+def page(
+    session: Session, project_id: str, slice_: Slice, *, kind: RunKind, statuses: Collection[RunStatus]
+) -> Chunk[Run]:
     """Newest first."""
-    query = select(Run).where(Run.project_id == project_id)
+    query = select(Run).where(Run.project_id == project_id, Run.kind == kind)
     if statuses:
         query = query.where(Run.status.in_(statuses))
     return chunk(session, query, slice_, by=Run.id, newest_first=True)

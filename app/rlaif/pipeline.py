@@ -62,6 +62,8 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
         case StageKind.JUDGE:
             judging = Phase(PhaseName.JUDGE, _judge_queue(local=inputs.judge_is_local))
             return (judging, Phase(PhaseName.MEASURE, Queue.IO))
+        case StageKind.CALIBRATE:
+            return (Phase(PhaseName.MEASURE, Queue.IO),)
         case StageKind.PREFER:
             return (Phase(PhaseName.PREFER, Queue.IO),)
         case StageKind.REWARD_MODEL | StageKind.POLICY:
@@ -90,14 +92,22 @@ def _judge_queue(*, local: bool) -> Queue:
 
 def plan(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[ShardPlan, ...]:
     """The shards of one phase. A payload is a range of a split's prompts, `{"split", "offset", "limit"}`, or `{}`."""
-    ranges: list[dict[str, Any]] = []
+    if phase not in (PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
+        return (ShardPlan(0, {}, 1),)
     size = recipe.judge.prompts_per_shard if phase is PhaseName.JUDGE else recipe.sample.prompts_per_shard
-    if phase in (PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
-        if not _held_out_only(kind, phase, recipe):
-            ranges += _ranges("train", inputs.train_prompts, size)
-        ranges += _ranges("held_out", inputs.held_out_prompts, size)
-        return tuple(ShardPlan(i, payload, payload["limit"]) for i, payload in enumerate(ranges))
-    return (ShardPlan(0, {}, 1),)
+    train, held_out = _counts(kind, phase, recipe, inputs)
+    ranges = [*_ranges("train", train, size), *_ranges("held_out", held_out, size)]
+    return tuple(ShardPlan(i, payload, payload["limit"]) for i, payload in enumerate(ranges))
+
+
+def _counts(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[int, int]:
+    """How many train and held-out prompts a phase works on, from the first of each split on."""
+    if (calibrate := recipe.calibrate) is None:
+        return 0 if _held_out_only(kind, phase, recipe) else inputs.train_prompts, inputs.held_out_prompts
+    train = 0 if calibrate.split == "held_out" else inputs.train_prompts
+    held_out = 0 if calibrate.split == "train" else inputs.held_out_prompts
+    left = train + held_out if calibrate.limit is None else calibrate.limit
+    return min(train, left), min(held_out, max(left - train, 0))
 
 
 def _held_out_only(kind: StageKind, phase: PhaseName, recipe: Recipe) -> bool:

@@ -16,10 +16,11 @@ LearningRate = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=Fal
 
 
 class StageKind(StrEnum):
-    """The stages of a round, in the order in which they run."""
+    """The stages of a round, in the order in which they run; `calibrate` ends a calibration and is in no other run."""
 
     SAMPLE = "sample"
     JUDGE = "judge"
+    CALIBRATE = "calibrate"
     PREFER = "prefer"
     REWARD_MODEL = "reward_model"
     POLICY = "policy"
@@ -50,8 +51,10 @@ class SampleConfig(_Part):
 class JudgeConfig(_Part):
     """Which comparisons are judged, and how often."""
 
-    pairs: Literal["all", "chain"] = Field(
-        "all", description="`all` compares every two completions of a prompt; `chain` compares neighbours in a ring"
+    pairs: Literal["all", "chain", "labelled"] = Field(
+        "all",
+        description="`all` compares every two completions of a prompt; `chain` compares neighbours in a ring; "
+        "`labelled` compares the candidates of which the prompt set holds a preference or an annotation",
     )
     repeats: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     prompts_per_shard: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
@@ -139,6 +142,19 @@ class EvaluateConfig(_Part):
     minimum_coverage: Probability = 0.9
 
 
+class CalibrateConfig(_Part):
+    """How a judge is measured against people's labels."""
+
+    split: Literal["train", "held_out", "all"] = Field("all", description="Which prompts of the labelled set are used")
+    limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
+        None, description="At most so many prompts, in the order of the set"
+    )
+    folds: Annotated[int, Field(strict=True, ge=2, le=50)] = Field(
+        10, description="Folds of the cross-validation; a prompt's comparisons are all in one"
+    )
+    bootstrap_samples: Annotated[int, Field(strict=True, ge=100, le=100_000)] = 2000
+
+
 class Budget(_Part):
     """Reaching a limit pauses the run with the reason; raising it and resuming goes on where it stood."""
 
@@ -171,6 +187,19 @@ class Recipe(_Part):
     policy: PolicyConfig = PolicyConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     budget: Budget = Budget()
+    calibrate: CalibrateConfig | None = Field(
+        None, description="Set by POST /v1/calibrations alone: the run measures its judge and trains nothing"
+    )
+
+    @model_validator(mode="after")
+    def _calibration_ends_with_itself(self) -> Self:
+        if (self.calibrate is not None) != (self.stop_after is StageKind.CALIBRATE):
+            raise ValueError(
+                "calibrate and stop_after 'calibrate' are of calibrations: make one by POST /v1/calibrations"
+            )
+        if self.calibrate is not None and self.sample.source != "prompt_set":
+            raise ValueError("a calibration needs sample.source prompt_set: people's labels refer to candidates")
+        return self
 
     @model_validator(mode="after")
     def _imports_agree(self) -> Self:
@@ -196,8 +225,11 @@ class Recipe(_Part):
         return self
 
     def content_hash(self) -> str:
-        """SHA-256 of what determines a result: not how far to go, what it may cost, how work is cut and saved."""
-        content = self.model_dump(mode="json", exclude=_NO_RESULT)
+        """SHA-256 of what determines a result: not how far to go, what it may cost, how work is cut and saved.
+
+        What is null is left out, so that a later setting with null for "as before" leaves older hashes as they were.
+        """
+        content = self.model_dump(mode="json", exclude=_NO_RESULT, exclude_none=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def stages(self) -> tuple[StageKind, ...]:
@@ -207,4 +239,5 @@ class Recipe(_Part):
             kind
             for kind in kinds[: kinds.index(self.stop_after) + 1]
             if not (kind is StageKind.JUDGE and self.prefer.source == "prompt_set")
+            and not (kind is StageKind.CALIBRATE and self.calibrate is None)
         )

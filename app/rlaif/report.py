@@ -125,7 +125,7 @@ class Lineage(_Part):
 
     rubric: RubricLineage | None
     prompt_set: PromptSetLineage
-    base_model: ModelLineage
+    base_model: ModelLineage | None  # None for a run that trains nothing
     checkpoints: list[CheckpointLineage]
     reused_stages: dict[StageKind, str] = Field(description="Stage -> the run that executed it")
 

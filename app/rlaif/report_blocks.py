@@ -167,7 +167,8 @@ def _lineage(lineage: Lineage) -> Iterator[Row]:
     if (rubric := lineage.rubric) is not None:
         yield ("rubric", f"{rubric.name}, revision {rubric.number}", rubric.content_hash)
     yield ("prompt set", lineage.prompt_set.name, lineage.prompt_set.digest)
-    yield ("base model", lineage.base_model.name, lineage.base_model.digest)
+    if (model := lineage.base_model) is not None:
+        yield ("base model", model.name, model.digest)
     for checkpoint in lineage.checkpoints:
         yield (f"{checkpoint.kind} checkpoint", checkpoint.id, checkpoint.digest)
     for stage, run_id in lineage.reused_stages.items():

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, StrictBool, StringConstraints, Tag
 
-from app.db.models import Run, RunStatus
+from app.db.models import Run, RunKind, RunStatus
 from app.repositories.runs import RunRow
 from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.rlaif.report import Usage, total
@@ -90,7 +90,9 @@ class RunInputsOut(BaseModel):
 
     rubric_revision_id: str | None = Field(examples=["revision_01m7xk5mgzeyva4mageqj2tqtk"])
     prompt_set_id: str = Field(examples=["pset_01m7xk5mgzeyva4mageqj2tqtk"])
-    base_model_id: str = Field(examples=["model_01m7xk5mgzeyva4mageqj2tqtk"])
+    base_model_id: str | None = Field(
+        description="Null for a run that trains nothing", examples=["model_01m7xk5mgzeyva4mageqj2tqtk"]
+    )
     judge_id: str | None = Field(examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"])
     evaluation_judge_id: str | None = Field(examples=["judge_01m7xk5mh0f3gs7rhm2jxw8y9q"])
     forked_from_id: str | None = Field(examples=[None])
@@ -113,6 +115,7 @@ class RunSummaryOut(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     id: str = Field(examples=["run_01m7xk5mgzeyva4mageqj2tqtk"])
+    kind: RunKind = Field(description="A pipeline trains; calibrations and trials only ask a judge")
     name: str = Field(examples=["first"])
     status: RunStatus
     error: dict[str, Any] | None = Field(description="Why it failed: code, detail, stage", examples=[None])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.db.ids import Kind, new_id
-from app.db.models import Judge, Model, PromptSet, RubricRevision, Run, Stage, StageStatus
+from app.db.models import Judge, Model, PromptSet, RubricRevision, Run, RunKind, Stage, StageStatus
 from app.errors import Conflict, InvalidInput, NotFound
 from app.repositories import runs
 from app.rlaif.recipe import Recipe, StageKind
@@ -19,7 +19,7 @@ from app.services.run_parts import Parts
 _OWN = ("stop_after", "budget")
 _KINDS = tuple(StageKind)
 _DONE = (StageStatus.SUCCEEDED, StageStatus.REUSED)
-Row = TypeVar("Row", RubricRevision, Judge)
+Row = TypeVar("Row", RubricRevision, Judge, Model)
 
 
 class ForkRefused(InvalidInput):
@@ -44,6 +44,12 @@ def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
     source = runs.get(session, project_id, request.run)
     if source is None:
         raise NotFound.of("run", request.run)
+    if source.kind is not RunKind.PIPELINE:
+        raise ForkRefused(
+            f"run {source.id!r} is a {source.kind} and trains nothing, so nothing can go on from it: make a run of its "
+            "prompt set instead",
+            field="fork.run",
+        )
     if request.from_stage is _KINDS[0]:
         raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
     before = _KINDS[: _KINDS.index(request.from_stage)]
@@ -91,7 +97,7 @@ def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
     whole = Parts(
         rubric=parts.rubric or _existing(session, RubricRevision, source.rubric_revision_id),
         prompt_set=parts.prompt_set or session.get_one(PromptSet, source.prompt_set_id),
-        base_model=parts.base_model or session.get_one(Model, source.base_model_id),
+        base_model=parts.base_model or _existing(session, Model, source.base_model_id),
         judge=parts.judge or _existing(session, Judge, source.judge_id),
         evaluation_judge=parts.evaluation_judge or _existing(session, Judge, source.evaluation_judge_id),
     )

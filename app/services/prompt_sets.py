@@ -45,11 +45,19 @@ class EmptyPromptSet(InvalidInput):
 
 
 def create(
-    session: WriteSession, project_id: str, *, name: str, prompts: Iterable[Prompt], held_out: float
+    session: WriteSession,
+    project_id: str,
+    *,
+    name: str,
+    prompts: Iterable[Prompt],
+    held_out: float,
+    listed: bool = True,
 ) -> PromptSet:
-    """A set of prompts that are at hand. Raises NameTaken, InvalidPrompts."""
+    """A set of prompts that are at hand; not `listed` where it is for one run. Raises NameTaken, InvalidPrompts."""
     lines = (Line(number, prompt) for number, prompt in enumerate(prompts, start=1))
-    return _store(session, project_id, name=name, lines=lines, held_out=held_out)
+    prompt_set = _store(session, project_id, name=name, lines=lines, held_out=held_out)
+    prompt_set.listed = listed
+    return prompt_set
 
 
 def digest(prompts: Iterable[Prompt], *, held_out: float) -> str:

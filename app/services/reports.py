@@ -83,7 +83,6 @@ def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None)
 
 def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
     prompt_set = session.get_one(PromptSet, run.prompt_set_id)
-    model = session.get_one(Model, run.base_model_id)
     return report.Lineage(
         rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
         prompt_set=report.PromptSetLineage(
@@ -93,10 +92,15 @@ def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Linea
             train_count=prompt_set.train_count,
             held_out_count=prompt_set.held_out_count,
         ),
-        base_model=report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest),
+        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
         checkpoints=_checkpoints(session, provenance),
         reused_stages=dict(provenance.reused),
     )
+
+
+def _model(session: Session, model_id: str) -> report.ModelLineage:
+    model = session.get_one(Model, model_id)
+    return report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest)
 
 
 def _rubric(session: Session, revision_id: str) -> report.RubricLineage:

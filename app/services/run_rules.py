@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from app.db.models import Judge, Model, PromptSet, RubricRevision
+from app.db.models import Judge, Model, PromptSet, RubricRevision, Split
 from app.errors import InvalidInput
 from app.repositories import models, run_parts
 from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
@@ -40,7 +40,7 @@ class Plan:
     recipe: Recipe
     rubric: RubricRevision | None
     prompt_set: PromptSet
-    base_model: Model
+    base_model: Model | None
     judge: Judge | None
     evaluation_judge: Judge | None
 
@@ -62,6 +62,17 @@ def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_c
     _require_room(store, plan)
     if not allow_circular:
         _require_independence(session, plan)
+
+
+def require_measurable(session: Session, plan: Plan) -> None:
+    """What must hold of a run that only asks its judge about candidates at hand. Raises RunRefused."""
+    _require_judges(plan)
+    _require_rubric(plan)
+    if not run_parts.has_candidates(session, plan.prompt_set.id, split=None):
+        raise RunRefused(
+            f"no prompt of {plan.prompt_set.id!r} has two candidates to compare: add `candidates` to the prompts",
+            field="prompt_set",
+        )
 
 
 def is_circular(
@@ -121,7 +132,7 @@ def _require_prompts(plan: Plan) -> None:
 
 def _require_imports(session: Session, plan: Plan) -> None:
     source, id_ = plan.recipe.sample.source, plan.prompt_set.id
-    if source == "prompt_set" and not run_parts.has_candidates(session, id_):
+    if source == "prompt_set" and not run_parts.has_candidates(session, id_, split=Split.TRAIN):
         raise RunRefused(
             f"recipe.sample.source is 'prompt_set', and no train prompt of {id_!r} has two candidates: add "
             "`candidates` to the prompts, or use source 'model'",
@@ -136,8 +147,7 @@ def _require_imports(session: Session, plan: Plan) -> None:
 
 
 def _require_room(store: ArtifactStore, plan: Plan) -> None:
-    window = _context_window(store, plan.base_model)
-    if window is None:
+    if plan.base_model is None or (window := _context_window(store, plan.base_model)) is None:
         return
     stages = plan.recipe.stages()
     limits = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.db.ids import Kind, new_id
-from app.db.models import Event, MetricPoint, Run, RunStatus, Stage
+from app.db.models import Event, Judge, MetricPoint, PromptSet, RubricRevision, Run, RunKind, RunStatus, Stage
 from app.db.session import WriteSession
 from app.errors import BadRequest, Conflict, InvalidInput, NotFound
 from app.repositories import runs
@@ -59,6 +59,7 @@ def create(
     parts = run_parts.resolve(session, project_id, request, published)
     fork = forks.open_fork(session, project_id, request.fork) if request.fork else None
     recipe = request.recipe
+    _require_pipeline(recipe)
     if fork is not None:
         parts = forks.inherited(session, fork, parts)
         recipe = forks.merged_recipe(session, fork, request.recipe)
@@ -67,28 +68,65 @@ def create(
         raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
     plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
     run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
-    run = _insert(session, project_id, request.name, plan, fork)
+    run = _insert(
+        session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
+    )
+    if fork is not None:
+        forks.add_reused_stages(session, fork, run)
     engine.start_run(session, run)
     return get(session, project_id, run.id)
 
 
-def _insert(session: WriteSession, project_id: str, name: str, plan: Plan, fork: forks.Fork | None) -> Run:
+def create_measurement(
+    session: WriteSession,
+    project_id: str,
+    *,
+    kind: RunKind,
+    name: str,
+    recipe: Recipe,
+    rubric: RubricRevision,
+    prompt_set: PromptSet,
+    judge: Judge,
+) -> Run:
+    """A started run that asks a judge about the candidates of a prompt set and trains nothing: a calibration or trial.
+
+    The recipe has sample.source 'prompt_set', and stops after 'judge' or 'calibrate'. Prompts that come with one
+    request are made a set by prompt_sets.create(..., listed=False). Raises RunRefused.
+    """
+    plan = Plan(recipe, rubric, prompt_set, None, judge, None)
+    run_rules.require_measurable(session, plan)
+    run = _insert(session, project_id, name, plan, kind=kind, forked_from_id=None)
+    engine.start_run(session, run)
+    return run
+
+
+def _require_pipeline(recipe: Recipe) -> None:
+    if recipe.calibrate is not None:
+        raise run_rules.RunRefused(
+            "a run does not calibrate its judge: POST /v1/calibrations measures one against people's labels; leave "
+            "recipe.calibrate out",
+            field="recipe.calibrate",
+        )
+
+
+def _insert(
+    session: WriteSession, project_id: str, name: str, plan: Plan, *, kind: RunKind, forked_from_id: str | None
+) -> Run:
     run = Run(
         id=new_id(Kind.RUN),
         project_id=project_id,
+        kind=kind,
         name=name,
         recipe=plan.recipe.model_dump(mode="json"),
         rubric_revision_id=plan.rubric.id if plan.rubric else None,
         prompt_set_id=plan.prompt_set.id,
-        base_model_id=plan.base_model.id,
+        base_model_id=plan.base_model.id if plan.base_model else None,
         judge_id=plan.judge.id if plan.judge else None,
         evaluation_judge_id=plan.evaluation_judge.id if plan.evaluation_judge else None,
-        forked_from_id=fork.source.id if fork else None,
+        forked_from_id=forked_from_id,
     )
     session.add(run)
     session.flush()
-    if fork is not None:
-        forks.add_reused_stages(session, fork, run)
     return run
 
 
@@ -106,8 +144,10 @@ def mark(session: Session, project_id: str, run_id: str) -> RunMark:
     return found
 
 
-def page(session: Session, project_id: str, slice_: Slice, *, statuses: Collection[RunStatus]) -> Chunk[Run]:
-    return runs.page(session, project_id, slice_, statuses=statuses)
+def page(
+    session: Session, project_id: str, slice_: Slice, *, kind: RunKind, statuses: Collection[RunStatus]
+) -> Chunk[Run]:
+    return runs.page(session, project_id, slice_, kind=kind, statuses=statuses)
 
 
 def provenance(session: Session, project_id: str, run_id: str) -> Provenance:

@@ -62,4 +62,4 @@ class TestJudges:
 
 def test_recipe_runs_every_stage() -> None:
     recipe = Recipe.model_validate_json((EXAMPLES / "recipe.json").read_text())
-    assert recipe.stages() == tuple(StageKind)
+    assert recipe.stages() == tuple(kind for kind in StageKind if kind is not StageKind.CALIBRATE)

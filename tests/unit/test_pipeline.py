@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +67,31 @@ def test_local_judges_need_the_gpu_queue() -> None:
         return phases(StageKind.JUDGE, Recipe(), inputs(local=local))[0].queue
 
     assert (queue(local=True), queue(local=False)) == (Queue.GPU, Queue.IO)
+
+
+CALIBRATION = {"sample": {"source": "prompt_set"}, "stop_after": "calibrate"}
+
+
+@pytest.mark.parametrize(
+    ("calibrate", "ranges"),
+    [
+        ({}, [("train", 10), ("held_out", 4)]),
+        ({"split": "held_out"}, [("held_out", 4)]),
+        ({"split": "train", "limit": 3}, [("train", 3)]),
+        ({"limit": 12}, [("train", 10), ("held_out", 2)]),
+        ({"limit": 500}, [("train", 10), ("held_out", 4)]),
+    ],
+)
+def test_a_calibration_works_on_the_first_prompts_of_its_splits(
+    calibrate: dict[str, Any], ranges: list[tuple[str, int]]
+) -> None:
+    recipe = Recipe.model_validate(CALIBRATION | {"calibrate": calibrate})
+    assert recipe.stages() == (StageKind.SAMPLE, StageKind.JUDGE, StageKind.CALIBRATE)
+    assert names(StageKind.SAMPLE, recipe, inputs()) == [PhaseName.IMPORT]
+    for kind, phase in ((StageKind.SAMPLE, PhaseName.IMPORT), (StageKind.JUDGE, PhaseName.JUDGE)):
+        shards = plan(kind, phase, recipe, inputs(train=10, held_out=4))
+        assert [(shard.payload["split"], shard.units) for shard in shards] == ranges
+
+
+def test_only_a_calibration_calibrates() -> None:
+    assert StageKind.CALIBRATE not in Recipe().stages()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.rlaif.recipe import Recipe
 
@@ -29,3 +30,22 @@ def test_how_a_run_is_carried_out_is_not_hashed(change: dict[str, Any]) -> None:
 )
 def test_what_determines_the_result_is(change: dict[str, Any]) -> None:
     assert Recipe.model_validate(change).content_hash() != Recipe().content_hash()
+
+
+def test_a_recipe_that_was_stored_before_calibrations_came_keeps_its_hash() -> None:
+    stored = Recipe().model_dump(mode="json")
+    del stored["calibrate"]
+    assert Recipe.model_validate(stored).content_hash() == Recipe().content_hash()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"calibrate": {}},
+        {"stop_after": "calibrate"},
+        {"stop_after": "calibrate", "calibrate": {}, "sample": {"source": "model"}},
+    ],
+)
+def test_a_calibration_is_whole_or_none(recipe: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="calibration"):
+        Recipe.model_validate(recipe)

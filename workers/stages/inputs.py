@@ -9,7 +9,7 @@ from typing import Self
 from app.db.models import CompletionSource, Split
 from app.repositories.lineage import run_behind
 from app.repositories.prompts import PromptRow, prompts_after, prompts_in_range
-from app.repositories.run_inputs import JudgeRow, RunInputs, run_inputs, training_judge_id
+from app.repositories.run_inputs import JudgeRow, ModelRow, RunInputs, run_inputs, training_judge_id
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
 from workers.stages.contract import GiveBack, StageContext, StageRefused
@@ -46,6 +46,14 @@ class StageInputs:
                 "no_rubric", "the run has no rubric to judge by: create it again with rubric_revision_id"
             )
         return Rubric.model_validate(self.run.rubric.content)
+
+    def base_model(self) -> ModelRow:
+        """Raises StageRefused for a run without one, which trains nothing."""
+        if self.run.base_model is None:
+            raise StageRefused(
+                "no_base_model", "the run has no base model for this stage: create it again with base_model"
+            )
+        return self.run.base_model
 
     def training_judge(self) -> JudgeRow:
         """Raises StageRefused for a run without a judge."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from app.db.models import Comparison, Purpose, Split
-from app.repositories.completions import completions_of
+from app.repositories.completions import CompletionRow, completions_of
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.rlaif.pipeline import PhaseName
@@ -18,7 +18,8 @@ from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
 from workers.stages.instrument import all_readings, behaviour, require_coverage
-from workers.stages.pairing import Pairing
+from workers.stages.labels import labelled_places
+from workers.stages.pairing import Pair, Pairing
 
 PURPOSES = {Split.TRAIN: Purpose.TRAIN, Split.HELD_OUT: Purpose.HELD_OUT}
 
@@ -84,6 +85,17 @@ def _units(
     for prompt in prompts:
         pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
         candidates = [completion for completion in completions if completion.prompt_id == prompt.id]
-        for pair in pairing.pairs(candidates, work.recipe.judge.pairs):
+        for pair in _pairs(pairing, candidates, prompt, work.recipe.judge.pairs):
             principle = pairing.principle(rubric.principles, pair)
             yield comparison_unit(work, pair, purpose=PURPOSES[split], principle=principle)
+
+
+def _pairs(
+    pairing: Pairing,
+    candidates: Sequence[CompletionRow],
+    prompt: PromptRow,
+    scheme: Literal["all", "chain", "labelled"],
+) -> list[Pair]:
+    if scheme == "labelled":
+        return pairing.labelled(candidates, labelled_places(prompt))
+    return pairing.pairs(candidates, scheme)

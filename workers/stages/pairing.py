@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -35,6 +35,12 @@ class Pairing:
         distinct, repeats = _distinct(completions)
         chosen = list(combinations(distinct, 2)) if scheme == "all" else _ring(distinct)
         return [self.oriented(*pair) for pair in (*chosen, *repeats)]
+
+    def labelled(self, completions: Sequence[CompletionRow], places: Iterable[tuple[int, int]]) -> list[Pair]:
+        """The pairs of positions that carry a label, each once."""
+        by_place = {completion.position: completion for completion in completions}
+        unordered = sorted({(min(pair), max(pair)) for pair in places})
+        return [self.oriented(by_place[low], by_place[high]) for low, high in unordered]
 
     def oriented(self, one: CompletionRow, other: CompletionRow) -> Pair:
         """The pair in an order that a coin decides, so that neither place says anything of who wrote a completion."""

@@ -28,7 +28,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
 
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     config = DPOConfig(
-        model_dir=model_directory(context, inputs.run.base_model.storage_key),
+        model_dir=model_directory(context, inputs.base_model().storage_key),
         **optimisation(context, context.work.recipe.policy),
     )
     directory = context.scratch() / OUTPUT

@@ -36,7 +36,7 @@ IMPORTED = "import"
 def run(context: StageContext) -> StageOutcome:
     """Raises GiveBack, StageRefused."""
     inputs = StageInputs.load(context)
-    tokenizer = Tokenizer.load(context, inputs.run.base_model.storage_key)
+    tokenizer = Tokenizer.load(context, inputs.base_model().storage_key)
     done = 0
     for split in Split:
         for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):

@@ -92,14 +92,14 @@ def _adopt(
 
 def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
     """What a checkpoint was learned from, by id and digest."""
-    run = inputs.run
+    run, base = inputs.run, inputs.base_model()
     return {
         "rubric_revision": None if run.rubric is None else run.rubric.revision_id,
         "rubric_hash": None if run.rubric is None else run.rubric.content_hash,
         "prompt_set": run.prompt_set_id,
         "prompt_set_digest": run.prompt_set_digest,
-        "base_model": run.base_model.id,
-        "base_model_digest": run.base_model.digest,
+        "base_model": base.id,
+        "base_model_digest": base.digest,
         "judges": [] if inputs.judge_behind is None else [inputs.judge_behind],
         "recipe_hash": context.work.recipe.content_hash(),
         "preferences": len(pairs),
@@ -110,7 +110,7 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
 
 def _model(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> dict[str, Any]:
     """The policy as a model, so that another run can start from it."""
-    work, base = context.work, inputs.run.base_model
+    work, base = context.work, inputs.base_model()
     return {
         "id": new_id(Kind.MODEL),
         "project_id": work.project_id,

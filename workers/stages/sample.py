@@ -32,7 +32,7 @@ def run(context: StageContext) -> StageOutcome:
     return sample_shard(
         context,
         inputs,
-        storage_key=inputs.run.base_model.storage_key,
+        storage_key=inputs.base_model().storage_key,
         source=CompletionSource.BASE,
         count=config.held_out_completions if held_out else config.completions,
     )
@@ -55,19 +55,35 @@ def sample_shard(
 
 
 def import_candidates(context: StageContext, inputs: StageInputs) -> StageOutcome:
-    """Each prompt's own candidates as completions, measured with the base model's tokenizer."""
-    tokenizer = Tokenizer.load(context, inputs.run.base_model.storage_key)
-    room = Room(context, inputs, tokenizer, sampled=False)
+    """Each prompt's own candidates as completions; measured in tokens where the run has a base model to train."""
+    model = inputs.run.base_model
+    measure = None if model is None else _Measure(context, inputs, Tokenizer.load(context, model.storage_key))
     units = 0
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         stop_if_asked(context)
-        admitted = room.admit(prompts)
-        rows = [row for prompt in admitted for row in _candidates(context, prompt, tokenizer, room.tokens(prompt))]
+        rows = [row for prompt in prompts for row in _candidates(context, prompt)]
+        if measure is not None:
+            rows = measure.measured(prompts, rows)
         with context.transaction() as session:
             add_missing(session, Completion, rows)
         units += len(prompts)
         context.progress.report(units, context.work.payload["limit"], {})
-    return StageOutcome(units, room.metrics())
+    return StageOutcome(units, {} if measure is None else measure.room.metrics())
+
+
+class _Measure:
+    """Counts the tokens of prompts and of their candidates."""
+
+    def __init__(self, context: StageContext, inputs: StageInputs, tokenizer: Tokenizer) -> None:
+        self.room = Room(context, inputs, tokenizer, sampled=False)
+        self._tokenizer = tokenizer
+
+    def measured(self, prompts: Sequence[PromptRow], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        tokens = {prompt.id: self.room.tokens(prompt) for prompt in self.room.admit(prompts)}
+        return [
+            row | {"prompt_tokens": tokens[row["prompt_id"]], "tokens": len(self._tokenizer.encode(row["text"]))}
+            for row in rows
+        ]
 
 
 def _missing(
@@ -133,15 +149,13 @@ def _row(context: StageContext, completion: SampledCompletion, source: Completio
     }
 
 
-def _candidates(
-    context: StageContext, prompt: PromptRow, tokenizer: Tokenizer, prompt_tokens: int
-) -> Iterator[dict[str, Any]]:
+def _candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, Any]]:
     for position, text in enumerate(prompt.candidates):
         yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
             "text": text,
             "finish_reason": "imported",
-            "prompt_tokens": prompt_tokens,
-            "tokens": len(tokenizer.encode(text)),
+            "prompt_tokens": None,
+            "tokens": None,
         }
 
 

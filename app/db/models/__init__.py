@@ -1,7 +1,18 @@
 """Every table. Import models from here."""
 
 from app.db.models.annotations import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState
-from app.db.models.engine import Event, MetricPoint, Outbox, Run, RunStatus, Shard, ShardStatus, Stage, StageStatus
+from app.db.models.engine import (
+    Event,
+    MetricPoint,
+    Outbox,
+    Run,
+    RunKind,
+    RunStatus,
+    Shard,
+    ShardStatus,
+    Stage,
+    StageStatus,
+)
 from app.db.models.inputs import Judge, Model, ModelKind, Prompt, PromptSet, Rubric, RubricRevision, Split
 from app.db.models.results import (
     Checkpoint,
@@ -44,6 +55,7 @@ __all__ = [
     "Rubric",
     "RubricRevision",
     "Run",
+    "RunKind",
     "RunStatus",
     "Scope",
     "Secret",

@@ -25,6 +25,14 @@ from app.db.base import Base, Big, CreatedAt, Id, Json, Moment, Ref, Usd, enum_c
 from app.rlaif.recipe import StageKind
 
 
+class RunKind(StrEnum):
+    """What a run is for. Only a pipeline trains, and so only it needs a base model."""
+
+    PIPELINE = "pipeline"
+    CALIBRATION = "calibration"
+    TRIAL = "trial"
+
+
 class RunStatus(StrEnum):
     """A run's life. Wishes to cancel or pause are columns, `cancel_requested_at` and `pause_requested_at`."""
 
@@ -68,23 +76,27 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        Index(None, "project_id", "id"),
+        Index(None, "project_id", "kind", "id"),
         Index("ix_runs_cancel_pending", "cancel_requested_at", postgresql_where=text(CANCEL_PENDING)),
         Index("ix_runs_pause_pending", "pause_requested_at", postgresql_where=text(PAUSE_PENDING)),
         CheckConstraint(
             "(status IN ('succeeded','failed','cancelled')) = (finished_at IS NOT NULL)", name="finished_when_terminal"
         ),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
+        CheckConstraint("kind <> 'pipeline' OR base_model_id IS NOT NULL", name="pipeline_has_base_model"),
     )
 
     id: Mapped[Id]
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[RunKind] = mapped_column(
+        enum_column(RunKind), default=RunKind.PIPELINE, server_default=RunKind.PIPELINE.value
+    )
     name: Mapped[str] = mapped_column(String(200))
     status: Mapped[RunStatus] = mapped_column(enum_column(RunStatus), default=RunStatus.QUEUED)
     recipe: Mapped[Json]  # app.rlaif.recipe.Recipe
     rubric_revision_id: Mapped[Ref | None] = mapped_column(ForeignKey("rubric_revisions.id"))
     prompt_set_id: Mapped[Ref] = mapped_column(ForeignKey("prompt_sets.id"))
-    base_model_id: Mapped[Ref] = mapped_column(ForeignKey("models.id"))
+    base_model_id: Mapped[Ref | None] = mapped_column(ForeignKey("models.id"))
     judge_id: Mapped[Ref | None] = mapped_column(ForeignKey("judges.id"))
     evaluation_judge_id: Mapped[Ref | None] = mapped_column(ForeignKey("judges.id"))
     forked_from_id: Mapped[Ref | None] = mapped_column(ForeignKey("runs.id"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Big, CreatedAt, Id, Json, JsonList, Long, Ref, enum_column
@@ -69,6 +69,7 @@ class PromptSet(Base):
     annotation_queue_id: Mapped[Ref | None] = mapped_column(  # whose snapshot this is
         ForeignKey("annotation_queues.id", ondelete="SET NULL")
     )
+    listed: Mapped[bool] = mapped_column(default=True, server_default=true())  # false: came inline with one run
     created_at: Mapped[CreatedAt]
 
 

@@ -28,7 +28,7 @@ from app.db.models import (
     Verdict,
 )
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
-from app.rlaif.recipe import StageKind
+from app.rlaif.recipe import Recipe, StageKind
 from tests.integration.stages.world import Row, World, example_prompts
 
 TRAIN, HELD_OUT = 12, 6
@@ -229,7 +229,7 @@ class TestFork:
         assert {key for key, row in forked.items() if row[3] == "below_margin"} == weak != set()
 
     def test_another_evaluation_of_the_same_policy(self, finished: Finished) -> None:
-        world, reuse = finished.world, [kind for kind in StageKind if kind is not StageKind.EVALUATE]
+        world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]
         rewards = {row.id: row.reward for row in finished.rows(Completion)}
         fork = world.drive(finished.fork(RECIPE, reuse))
         assert fork.status is RunStatus.SUCCEEDED
@@ -242,7 +242,7 @@ class TestFork:
         assert evaluation.checkpoint_id == finished.checkpoint("policy").id
 
     def test_a_judge_that_labels_and_measures_is_called_circular(self, finished: Finished) -> None:
-        world, reuse = finished.world, [kind for kind in StageKind if kind is not StageKind.EVALUATE]
+        world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]
         other, world.evaluation_judge = world.evaluation_judge, world.add_judge({"kind": "checks", "family": "twin"})
         fork = world.drive(finished.fork(RECIPE, reuse))
         world.evaluation_judge = other
