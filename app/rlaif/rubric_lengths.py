@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.rlaif.rubric import Criterion, LengthCheck
@@ -52,7 +52,7 @@ _BARRED = re.compile(r"\b(?:no|not|never)\s+(?:be\s+)?$", re.IGNORECASE)
 
 
 def demanded_lengths(criterion: Criterion) -> tuple[Length, ...]:
-    """What the check and the words demand of the response's length: of each unit the narrowest two bounds."""
+    """What the check and the words demand of the response's length, the narrowest of each unit."""
     found: list[Length] = []
     if isinstance(check := criterion.check, LengthCheck):
         low, high = check.minimum or 0, math.inf if check.maximum is None else check.maximum
@@ -60,29 +60,37 @@ def demanded_lengths(criterion: Criterion) -> tuple[Length, ...]:
     for sentence in sentences(unquoted(criterion.description)):
         if not _OF_A_PART.search(sentence):
             found += _stated(sentence)
-    narrowest: dict[tuple[str, str], Length] = {}
+    return _narrowest(found)
+
+
+def _narrowest(found: Iterable[Length]) -> tuple[Length, ...]:
+    """Of each unit the highest minimum and the lowest maximum."""
+    lows: dict[str, Length] = {}
+    highs: dict[str, Length] = {}
     for length in found:
-        low = narrowest.setdefault((length.unit, "minimum"), length)
-        high = narrowest.setdefault((length.unit, "maximum"), length)
-        if length.minimum > low.minimum:
-            narrowest[length.unit, "minimum"] = length
-        if length.maximum < high.maximum:
-            narrowest[length.unit, "maximum"] = length
-    return tuple(dict.fromkeys(narrowest.values()))
+        if length.minimum > lows.setdefault(length.unit, length).minimum:
+            lows[length.unit] = length
+        if length.maximum < highs.setdefault(length.unit, length).maximum:
+            highs[length.unit] = length
+    return tuple(dict.fromkeys([*lows.values(), *highs.values()]))
 
 
 def _stated(sentence: str) -> Iterator[Length]:
     for match in _AT_MOST.finditer(sentence):
         longer = match[0].lower().startswith("longer")
-        if longer == bool(_BARRED.search(sentence, 0, match.start())):
+        if longer == _is_barred(sentence, match):
             yield Length(match[2].lower(), 0, _number(match[1]), match[0])
     for match in _AT_LEAST.finditer(sentence):
-        if not _BARRED.search(sentence, 0, match.start()):
+        if not _is_barred(sentence, match):
             yield Length(match[2].lower(), _number(match[1]), math.inf, match[0])
     for match in _BETWEEN.finditer(sentence):
         yield Length(match[3].lower(), _number(match[1]), _number(match[2]), match[0])
     for match in _EXACTLY.finditer(sentence):
         yield Length(match[2].lower(), _number(match[1]), _number(match[1]), match[0])
+
+
+def _is_barred(sentence: str, match: re.Match[str]) -> bool:
+    return _BARRED.search(sentence[max(match.start() - 10, 0) : match.start()]) is not None
 
 
 def _number(text: str) -> int:
