@@ -1,15 +1,22 @@
-"""Log-probabilities of completions under a causal model, with the language-model head on completion positions only."""
+"""Log-probabilities of completions under a causal model: each prompt once, and the head on completion positions only.
+
+A model that cannot share prompts is given plain padded rows instead, with the same result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from workers.training.pairs import EncodedPair, pad_right
+from workers.training.shared_prompts import Packing, PromptGroup, share_prompts
+
+_LOGITS_AT_ONCE = 2**26  # numbers; beyond it logits are made in parts, and made again for the gradient
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,12 @@ class PairLogprobs:
 
 
 class CompletionScorer:
-    """Scores both completions of a batch of pairs in one forward pass."""
+    """Scores all completions of a batch in one forward pass."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._head_is_plain = _head_is_plain(model)
+        self.shares_prompts = share_prompts(model)
 
     @property
     def device(self) -> torch.device:
@@ -36,28 +44,54 @@ class CompletionScorer:
 
     def score(self, pairs: Sequence[EncodedPair]) -> PairLogprobs:
         """Log-probabilities of the batch's completions, with gradients where they are enabled."""
-        completions = [pair.first for pair in pairs] + [pair.second for pair in pairs]
-        prompts = [pair.prompt for pair in pairs] * 2
-        ids, mask = pad_right([p + c for p, c in zip(prompts, completions, strict=True)], pad_id=0)
-        starts = torch.tensor([len(prompt) for prompt in prompts])
-        positions = torch.arange(ids.shape[1])
-        answered = (mask.bool() & (positions >= starts.unsqueeze(1)))[:, 1:]
-        ids, mask, answered = ids.to(self.device), mask.to(self.device), answered.to(self.device)
-        logits = self._logits(ids, mask, answered)
-        tokens = -cross_entropy(logits.float(), ids[:, 1:][answered], reduction="none")
-        placed = tokens.new_zeros(answered.shape).masked_scatter(answered, tokens)
-        first, second = placed.sum(dim=1).chunk(2)
-        first_tokens, second_tokens = answered.sum(dim=1).chunk(2)
-        return PairLogprobs(first, second, first_tokens, second_tokens)
+        groups = [PromptGroup(pair.prompt, (pair.first, pair.second)) for pair in pairs]
+        first, second = self.sums(groups).view(-1, 2).unbind(1)
+        lengths = torch.tensor([(len(pair.first), len(pair.second)) for pair in pairs], device=self.device)
+        return PairLogprobs(first, second, *lengths.unbind(1))
 
-    def _logits(self, ids: torch.Tensor, mask: torch.Tensor, answered: torch.Tensor) -> torch.Tensor:
-        """Logits (completion tokens, vocabulary) that predict each completion token."""
+    def sums(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
+        """Log-probability (completions,) of every completion, in the order of the groups."""
+        return self._packed(groups) if self.shares_prompts else self._padded(groups)
+
+    def _packed(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
+        packing = Packing.of(groups, device=self.device)
         if not self._head_is_plain:
-            full: torch.Tensor = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            return full[:, :-1][answered]
-        hidden = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        logits: torch.Tensor = self._model.get_output_embeddings()(hidden[:, :-1][answered])
-        return logits
+            logits = self._model(**packing.inputs(), logits_to_keep=packing.before).logits[0]
+            return packing.per_completion(_logprobs(logits, packing.targets))
+        hidden = self._model.base_model(**packing.inputs()).last_hidden_state[0]
+        return packing.per_completion(self._through_head(hidden.index_select(0, packing.before), packing.targets))
+
+    def _padded(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
+        rows = [([*group.prompt, *each], len(group.prompt)) for group in groups for each in group.completions]
+        ids, mask = (part.to(self.device) for part in pad_right([row for row, _ in rows], pad_id=0))
+        starts = torch.tensor([start for _, start in rows], device=self.device)
+        places = torch.arange(ids.shape[1], device=self.device)
+        answered = (mask.bool() & (places >= starts[:, None]))[:, 1:]
+        targets = ids[:, 1:][answered]
+        if self._head_is_plain:
+            hidden = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            values = self._through_head(hidden[:, :-1][answered], targets)
+        else:
+            full = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            values = _logprobs(full[:, :-1][answered], targets)
+        return values.new_zeros(answered.shape).masked_scatter(answered, values).sum(dim=1)
+
+    def _through_head(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities (tokens,) of targets given hidden states (tokens, size)."""
+        head = self._model.get_output_embeddings()
+        at_once = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
+        if len(targets) <= at_once:
+            return _logprobs(head(hidden), targets)
+        return torch.cat(list(self._in_parts(head, torch.split(hidden, at_once), torch.split(targets, at_once))))
+
+    @staticmethod
+    def _in_parts(head: Any, hidden: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for states, wanted in zip(hidden, targets, strict=True):
+            yield checkpoint(lambda s, t: _logprobs(head(s), t), states, wanted, use_reentrant=False)
+
+
+def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return -cross_entropy(logits.float(), targets, reduction="none")
 
 
 @torch.no_grad()
