@@ -141,6 +141,8 @@ class Stage(Base):
     judge_calls: Mapped[Big] = mapped_column(default=0)
     prompt_tokens: Mapped[Big] = mapped_column(default=0)
     completion_tokens: Mapped[Big] = mapped_column(default=0)
+    cached_answers: Mapped[Big] = mapped_column(default=0, server_default="0")  # questions that a stored reply answered
+    saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")
     compute_seconds: Mapped[float] = mapped_column(Float, default=0.0)
     started_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]

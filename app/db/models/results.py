@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Big, CreatedAt, Id, Json, Long, Ref, Usd, enum_column
@@ -106,6 +106,8 @@ class Verdict(Base):
     prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
     completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
     cost_usd: Mapped[Usd] = mapped_column(default=0)
+    cached: Mapped[bool] = mapped_column(default=False, server_default=false())  # a stored reply: nobody was asked
+    saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")  # what that reply cost when it was paid for
     latency_s: Mapped[float] = mapped_column(Float, default=0.0)
     attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
     scores: Mapped[Json | None]  # per-criterion scores, where the judge gives them
