@@ -9,11 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.models import Comparison, Purpose, Stage, Verdict
-from app.repositories.units import among
+from app.repositories.units import add_missing, among
 from app.rlaif.comparison import UNHEARD, InvalidReason, Order
 from app.rlaif.comparison import Verdict as Answered
 
@@ -52,8 +51,7 @@ def verdicts_of(
 
 def add_verdicts(session: Session, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Add those whose unit has no verdict yet, and say by id which these were."""
-    statement = insert(Verdict).on_conflict_do_nothing().returning(Verdict.id)
-    return list(session.scalars(statement, list(rows)))
+    return add_missing(session, Verdict, rows)
 
 
 def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
