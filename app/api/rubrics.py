@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import NameFilter, Reader, ReadSession, Writer, WriteSession, path_id
@@ -14,6 +14,7 @@ from app.db.ids import Kind
 from app.rlaif.rubric import Rubric
 from app.schemas.page import Page
 from app.schemas.rubric import EXAMPLE_CONTENT, RevisionOut, RubricIn, RubricOut
+from app.schemas.rubric_review import LintOut, RubricDiffOut
 from app.services import rubrics
 from app.services.rubrics import LatestRubric
 
@@ -24,6 +25,7 @@ RubricId = Annotated[
     path_id(Kind.RUBRIC),
     Path(description="Id of the rubric", examples=["rubric_01m7xk5mgzeyva4mageqj2tqtk"]),
 ]
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The revision's number", examples=[1])]
 
 
 @router.post("", status_code=201, response_model=RubricOut, operation_id="create_rubric")
@@ -37,6 +39,16 @@ def create_rubric(body: RubricIn, caller: Writer, session: WriteSession, once: O
         lambda: _out(rubrics.create(session, caller.project_id, name=body.name, content=body.content())),
         at="/v1/rubrics/{id}",
     )
+
+
+@router.post(":lint", operation_id="lint_rubric")
+def lint_rubric(body: RevisionBody, caller: Writer) -> LintOut:
+    """Name the criteria that a judge cannot apply as they stand, and say why and how to mend them. Stores nothing.
+
+    Vague, compound, contradictory and unmeasurable criteria, duplicates, degrees without anchors, wording that rewards
+    length, a weight that leaves the others nothing to decide, templates that nobody filled. No model is asked.
+    """
+    return LintOut.of(rubrics.findings(body))
 
 
 @router.get("", operation_id="list_rubrics")
@@ -71,12 +83,31 @@ def list_revisions(rubric_id: RubricId, caller: Reader, session: ReadSession, pa
 @router.get("/{rubric_id}/revisions/{number}", operation_id="get_revision")
 def get_revision(
     rubric_id: RubricId,
-    number: Annotated[int, Path(ge=1, le=2**31 - 1, description="The revision's number", examples=[1])],
+    number: Number,
     caller: Reader,
     session: ReadSession,
 ) -> RevisionOut:
     """Get one revision by its number."""
     return RevisionOut.of(rubrics.get_revision(session, caller.project_id, rubric_id, number))
+
+
+@router.get("/{rubric_id}/revisions/{number}/lint", operation_id="lint_revision")
+def lint_revision(rubric_id: RubricId, number: Number, caller: Reader, session: ReadSession) -> LintOut:
+    """What the linter says of a stored revision."""
+    return LintOut.of(rubrics.revision_findings(session, caller.project_id, rubric_id, number))
+
+
+@router.get("/{rubric_id}/revisions/{number}/diff", operation_id="diff_revisions")
+def diff_revisions(
+    rubric_id: RubricId,
+    number: Number,
+    against: Annotated[int, Query(ge=1, le=2**31 - 1, description="The earlier revision's number", examples=[1])],
+    caller: Reader,
+    session: ReadSession,
+) -> RubricDiffOut:
+    """What changed from revision `against` to this one, field by field, and in texts word by word."""
+    found = rubrics.revision_diff(session, caller.project_id, rubric_id, number, against=against)
+    return RubricDiffOut.of(found.before, found.after, found.changes)
 
 
 def _out(latest: LatestRubric) -> RubricOut:

@@ -15,6 +15,9 @@ from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
 from app.rlaif import checks
 from app.rlaif import rubric as domain
+from app.rlaif.rubric_diff import Change, diff
+from app.rlaif.rubric_finding import Finding
+from app.rlaif.rubric_lint import lint
 
 
 class InvalidRubric(InvalidInput):
@@ -27,6 +30,15 @@ class LatestRubric:
 
     rubric: Rubric
     revision: RubricRevision
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionDiff:
+    """Two revisions of one rubric and what changed from the first to the second."""
+
+    before: RubricRevision
+    after: RubricRevision
+    changes: tuple[Change, ...]
 
 
 def create(session: WriteSession, project_id: str, *, name: str, content: domain.Rubric) -> LatestRubric:
@@ -77,6 +89,28 @@ def revisions(session: Session, project_id: str, rubric_id: str, slice_: Slice) 
     if rubrics.get(session, project_id, rubric_id) is None:
         raise NotFound.of("rubric", rubric_id)
     return rubrics.revisions(session, project_id, rubric_id, slice_)
+
+
+def findings(content: domain.Rubric) -> tuple[Finding, ...]:
+    """What the linter says of content that nobody has stored. Raises InvalidRubric."""
+    _require_runnable(content)
+    return lint(content)
+
+
+def revision_findings(session: Session, project_id: str, rubric_id: str, number: int) -> tuple[Finding, ...]:
+    """Raises NotFound."""
+    return lint(_content(get_revision(session, project_id, rubric_id, number)))
+
+
+def revision_diff(session: Session, project_id: str, rubric_id: str, number: int, *, against: int) -> RevisionDiff:
+    """From revision `against` to revision `number`. Raises NotFound."""
+    after = get_revision(session, project_id, rubric_id, number)
+    before = get_revision(session, project_id, rubric_id, against)
+    return RevisionDiff(before, after, diff(_content(before), _content(after)))
+
+
+def _content(revision: RubricRevision) -> domain.Rubric:
+    return domain.Rubric.model_validate(revision.content)
 
 
 def _insert_revision(session: WriteSession, rubric: Rubric, content: domain.Rubric) -> RubricRevision:

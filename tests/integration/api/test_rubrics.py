@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 CONTENT: dict[str, Any] = {"criteria": [{"name": "brief", "description": "At most forty words."}]}
+GOLDEN: dict[str, Any] = {"name": "g", "prompt": "Why?", "first": "So.", "second": "No.", "expected": "A"}
 
 
 def create(client: httpx.Client, name: str = "support", **content: Any) -> dict[str, Any]:
@@ -61,3 +62,67 @@ class TestReviseRubric:
     def test_an_unknown_number_is_not_found(self, client: httpx.Client) -> None:
         rubric = create(client)
         assert client.get(f"/v1/rubrics/{rubric['id']}/revisions/2").status_code == 404
+
+
+class TestLint:
+    def test_findings_of_content_that_is_not_stored(self, client: httpx.Client) -> None:
+        criteria = [{"name": "tone", "description": "Uses an appropriate tone."}, CONTENT["criteria"][0]]
+        answer = client.post("/v1/rubrics:lint", json={"criteria": criteria})
+        assert answer.status_code == 200, answer.text
+        [finding] = answer.json()["findings"]
+        assert (finding["criterion"], finding["kind"], finding["words"]) == ("tone", "vague", ["appropriate"])
+        assert client.get("/v1/rubrics").json()["data"] == []
+
+    def test_content_that_could_not_be_stored_is_refused(self, client: httpx.Client) -> None:
+        criteria = [{"name": "odd", "description": "Odd.", "check": {"kind": "pattern", "pattern": "(a+"}}]
+        answer = client.post("/v1/rubrics:lint", json={"criteria": criteria})
+        assert (answer.status_code, answer.json()["field"]) == (422, "criteria[0].check.pattern")
+
+    def test_findings_of_a_stored_revision(self, client: httpx.Client) -> None:
+        criteria = [{"name": "a", "description": "Is brief."}, {"name": "b", "description": "Is exhaustive."}]
+        rubric = create(client, criteria=criteria)
+        path = f"/v1/rubrics/{rubric['id']}/revisions"
+        [finding] = client.get(f"{path}/1/lint").json()["findings"]
+        assert (finding["kind"], finding["criterion"], finding["other"]) == ("contradictory", "b", "a")
+        assert client.get(f"{path}/2/lint").status_code == 404
+
+
+class TestDiff:
+    def test_what_changed_and_in_which_direction(self, client: httpx.Client) -> None:
+        rubric = create(client)
+        path = f"/v1/rubrics/{rubric['id']}/revisions"
+        changed = {"name": "brief", "description": "At most fifty words.", "weight": 2.0}
+        assert client.post(path, json={"criteria": [changed]}).json()["number"] == 2
+        answer = client.get(f"{path}/2/diff", params={"against": 1}).json()
+        assert (answer["before"]["number"], answer["after"]["number"]) == (1, 2)
+        [change] = answer["changes"]
+        fields = {field["field"]: field for field in change["fields"]}
+        assert (fields["weight"]["before"], fields["weight"]["after"]) == (1.0, 2.0)
+        assert [(word["edit"], word["text"]) for word in fields["description"]["words"]] == [
+            ("same", "At most "),
+            ("removed", "forty "),
+            ("added", "fifty "),
+            ("same", "words."),
+        ]
+        assert client.get(f"{path}/2/diff", params={"against": 2}).json()["changes"] == []
+
+    def test_both_revisions_must_exist(self, client: httpx.Client) -> None:
+        path = f"/v1/rubrics/{create(client)['id']}/revisions"
+        assert client.get(f"{path}/1/diff", params={"against": 2}).status_code == 404
+        assert client.get(f"{path}/2/diff", params={"against": 1}).status_code == 404
+        assert client.get(f"{path}/1/diff").json()["errors"][0]["field"] == "against"
+
+
+class TestGoldenExamples:
+    def test_they_are_part_of_the_content(self, client: httpx.Client) -> None:
+        rubric = create(client, **CONTENT, golden_examples=[GOLDEN])
+        assert rubric["revision"]["content"]["golden_examples"] == [GOLDEN]
+        answer = client.post(f"/v1/rubrics/{rubric['id']}/revisions", json=CONTENT)
+        assert answer.json()["number"] == 2
+        assert "golden_examples" not in answer.json()["content"]
+
+    def test_a_bad_one_is_named(self, client: httpx.Client) -> None:
+        golden = [{**GOLDEN, "second": "So."}]
+        answer = client.post("/v1/rubrics", json={"name": "x", **CONTENT, "golden_examples": golden})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "golden_examples[0]"
