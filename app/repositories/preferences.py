@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import Comparison, Completion, Preference, Prompt, Split
+from app.rlaif.pair_quality import BelievedPair
+from app.rlaif.preferences import DropReason
+
+PAIRS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,41 @@ def believed(session: Session, run_id: str, *, round_: int, tie_margin: float) -
     dropped = {reason: count for reason, count, _, _ in rows if reason is not None}
     kept, ties, mean_margin = next(((row[1], row[2], row[3]) for row in rows if row[0] is None), (0, 0, None))
     return Believed(kept, dropped, int(ties), mean_margin)
+
+
+def believed_pairs(session: Session, run_id: str, *, round_: int) -> Iterator[BelievedPair]:
+    """The train split's pairs, dropped ones too, by prompt and completions, without holding them all in memory."""
+    first, second = aliased(Completion), aliased(Completion)
+    query = (
+        select(
+            Prompt.external_id,
+            Prompt.messages,
+            Prompt.cohort,
+            first.text.label("first"),
+            second.text.label("second"),
+            Preference.probability,
+            Preference.provenance,
+            Preference.drop_reason,
+        )
+        .join(Comparison, Comparison.id == Preference.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(first, first.id == Comparison.first_id)
+        .join(second, second.id == Comparison.second_id)
+        .where(Preference.run_id == run_id, Preference.round == round_, Preference.split == Split.TRAIN)
+        .order_by(Prompt.position, first.position, second.position)
+        .execution_options(yield_per=PAIRS_AT_ONCE)
+    )
+    for row in session.execute(query):
+        yield BelievedPair(
+            prompt_id=row.external_id,
+            prompt=json.dumps(row.messages, ensure_ascii=False),
+            cohort=row.cohort,
+            first=row.first,
+            second=row.second,
+            probability=row.probability,
+            consistent=row.provenance.get("consistent"),
+            drop_reason=None if row.drop_reason is None else DropReason(row.drop_reason),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,14 @@ class PairWarning(_Part):
     remedy: str
 
 
+class PromptsTooLong(_Part):
+    """Prompts that leave no room for an answer, of those that the sample stage has measured so far."""
+
+    window: Count | None = Field(description="Not sampled: beyond the model's window; null where nothing is sampled")
+    max_length: Count | None = Field(description="Of train prompts: their pairs are left out of training")
+    named: list[str] = Field(description="The first of them, by their ids in the prompt set")
+
+
 class PairQuality(_Part):
     """The train split's pairs as the reward model and the policy will see them, and what was kept from them."""
 

@@ -20,6 +20,7 @@ from app.rlaif.evidence import (
     RewardModelMetrics,
     WinRate,
 )
+from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
 
 
@@ -137,7 +138,9 @@ class Findings(_Part):
     lineage: Lineage
     judge: JudgeFacts | None
     evaluation_judge: JudgeFacts | None
+    prompts_too_long: PromptsTooLong | None
     preferences: PreferenceMetrics | None
+    pairs: PairQuality | None
     reward_model: RewardModelMetrics | None
     evaluation: EvaluationMetrics | None
     usage: list[StageUsage]
@@ -173,7 +176,9 @@ class Report(_Part):
     judge: JudgeFacts | None
     evaluation_judge: JudgeFacts | None
     disagreement_with_training_judge: float | None
+    prompts_too_long: PromptsTooLong | None
     preferences: PreferenceMetrics | None
+    pairs: PairQuality | None
     usage: list[StageUsage]
     total: Usage
     lineage: Lineage
@@ -194,7 +199,9 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         judge=findings.judge,
         evaluation_judge=findings.evaluation_judge,
         disagreement_with_training_judge=measured.disagreement_with_training_judge if measured else None,
+        prompts_too_long=findings.prompts_too_long,
         preferences=findings.preferences,
+        pairs=findings.pairs,
         usage=findings.usage,
         total=total(findings.usage),
         lineage=findings.lineage,

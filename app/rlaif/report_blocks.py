@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.evidence import Example, WinRate
+from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, Usage
 
 Row = tuple[str, ...]
@@ -53,6 +54,7 @@ def blocks(report: Report) -> Iterator[Block]:
         yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
     yield from _measured(report)
     yield from _judges(report)
+    yield from _pairs(report)
     yield from _training(report)
     yield from _examples(report.examples)
     yield from _usage(report)
@@ -113,6 +115,49 @@ def _judge(role: str, facts: JudgeFacts) -> Row:
         _share(metrics.position_consistency),
         "-" if metrics.first_position_preference is None else f"{metrics.first_position_preference:+.3f}",
     )
+
+
+def _pairs(report: Report) -> Iterator[Block]:
+    rows = [*_prompts_too_long(report.prompts_too_long), *_pair_figures(report.pairs)]
+    if not rows:
+        return
+    yield Heading("Pairs to train on")
+    yield Table(("figure", "value"), tuple(rows))
+    if report.pairs is None:
+        return
+    head = ("cohort", "pairs", "kept", "first better", "second better", "ties")
+    cohorts = report.pairs.cohorts.items()
+    yield Table(head, tuple((name, *(str(count) for count in each.model_dump().values())) for name, each in cohorts))
+    if report.pairs.warnings:
+        yield Items(tuple(f"{each.code}: {each.detail} {each.remedy}" for each in report.pairs.warnings))
+
+
+def _prompts_too_long(found: PromptsTooLong | None) -> Iterator[Row]:
+    if found is None:
+        return
+    named = f" ({', '.join(found.named)})" if found.named else ""
+    if found.window is not None:
+        yield ("prompts beyond the model's window, not sampled", f"{found.window}{named}")
+    if found.max_length is not None:
+        yield ("prompts beyond max_length, not trained on", f"{found.max_length}{named}")
+
+
+def _pair_figures(pairs: PairQuality | None) -> Iterator[Row]:
+    if pairs is None:
+        return
+    yield ("repeated pairs", str(pairs.duplicates.pairs))
+    yield ("prompts with the text of another", str(pairs.duplicates.prompts))
+    yield ("completions of more than one prompt", str(pairs.duplicates.completions))
+    yield ("inconsistent under exchanged order", _share(pairs.inconsistent))
+    yield ("ties among kept pairs", _share(pairs.ties))
+    yield ("kept pairs by margin, 0 to 1 in tenths", " ".join(map(str, pairs.margins)))
+    if (length := pairs.length) is not None:
+        yield ("preferred is the longer", _share(length.preferred_longer))
+        yield ("preferred less other, characters", f"{length.mean_difference:+.1f}")
+        yield ("length alone, AUC", f"{length.auc:.3f}")
+    if (surface := pairs.surface) is not None:
+        yield ("surface alone, accuracy", f"{surface.accuracy:.3f} on {surface.sampled_pairs} pairs")
+        yield ("trivially separable", f"{surface.separable:.3f} ({', '.join(surface.strongest)})")
 
 
 def _training(report: Report) -> Iterator[Block]:

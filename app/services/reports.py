@@ -15,8 +15,10 @@ from app.repositories.runs import RunRow
 from app.rlaif import report
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
+from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
 from app.rlaif.report import Findings, JudgeFacts, Report, StageUsage
+from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
 from app.services import runs
@@ -35,6 +37,16 @@ def usage(session: Session, project_id: str, run_id: str) -> UsageOut:
     """Raises NotFound."""
     stages = _usage(runs.get(session, project_id, run_id))
     return UsageOut(run_id=run_id, stages=stages, total=report.total(stages))
+
+
+def pair_quality(session: Session, project_id: str, run_id: str) -> PairQualityOut:
+    """Raises NotFound."""
+    stages = {stage.kind: stage for stage in runs.get(session, project_id, run_id).stages}
+    return PairQualityOut(
+        run_id=run_id,
+        prompts_too_long=_too_long(stages.get(StageKind.SAMPLE)),
+        pairs=_pairs(stages.get(StageKind.PREFER)),
+    )
 
 
 def evaluations(session: Session, project_id: str, run_id: str) -> list[Evaluation]:
@@ -60,7 +72,9 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
         lineage=_lineage(session, run, provenance),
         judge=_judge(session, run.judge_id, _reported(stages.get(StageKind.JUDGE), JudgeMetrics)),
         evaluation_judge=_judge(session, run.evaluation_judge_id, evaluation.judge if evaluation else None),
+        prompts_too_long=_too_long(stages.get(StageKind.SAMPLE)),
         preferences=_reported(stages.get(StageKind.PREFER), PreferenceMetrics),
+        pairs=_pairs(stages.get(StageKind.PREFER)),
         reward_model=_reported(stages.get(StageKind.REWARD_MODEL), RewardModelMetrics),
         evaluation=evaluation,
         usage=_usage(row),
@@ -72,6 +86,74 @@ def _reported(stage: Stage | None, schema: type[Metrics]) -> Metrics | None:
     figures: dict[str, Any] = {} if stage is None else stage.metrics
     known = {name: figures[name] for name in schema.model_fields if name in figures}
     return schema.model_validate(known) if len(known) == len(schema.model_fields) else None
+
+
+def _pairs(stage: Stage | None) -> PairQuality | None:
+    found = None if stage is None else stage.metrics.get("pair_quality")
+    return None if found is None else PairQuality.model_validate(found)
+
+
+def _too_long(stage: Stage | None) -> PromptsTooLong | None:
+    """None before the sample stage has measured any prompt."""
+    figures: dict[str, Any] = {} if stage is None else stage.metrics
+    window, max_length = (figures.get(name) for name in ("prompts_too_long", "overlong_prompts"))
+    if window is None and max_length is None:
+        return None
+    named = [*figures.get("prompts_too_long_ids", ()), *figures.get("overlong_prompts_ids", ())]
+    return PromptsTooLong(window=window, max_length=max_length, named=list(dict.fromkeys(named)))
+
+
+def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None) -> JudgeFacts | None:
+    if judge_id is None:
+        return None
+    judge = session.get_one(Judge, judge_id)
+    return JudgeFacts(id=judge.id, name=judge.name, kind=judge.kind, family=judge.family, metrics=metrics)
+
+
+def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
+    prompt_set = session.get_one(PromptSet, run.prompt_set_id)
+    return report.Lineage(
+        rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
+        prompt_set=report.PromptSetLineage(
+            id=prompt_set.id,
+            name=prompt_set.name,
+            digest=prompt_set.digest,
+            train_count=prompt_set.train_count,
+            held_out_count=prompt_set.held_out_count,
+        ),
+        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
+        checkpoints=_checkpoints(session, provenance),
+        reused_stages=dict(provenance.reused),
+    )
+
+
+def _model(session: Session, model_id: str) -> report.ModelLineage:
+    model = session.get_one(Model, model_id)
+    return report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest)
+
+
+def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
+    revision = session.get_one(RubricRevision, revision_id)
+    return report.RubricLineage(
+        rubric_id=revision.rubric_id,
+        revision_id=revision.id,
+        name=session.get_one(Rubric, revision.rubric_id).name,
+        number=revision.number,
+        content_hash=revision.content_hash,
+    )
+
+
+def _checkpoints(session: Session, provenance: Provenance) -> list[report.CheckpointLineage]:
+    """Of each stage that counts for this run, what it published."""
+    makers = {
+        CheckpointKind.REWARD_MODEL: provenance.executor(StageKind.REWARD_MODEL),
+        CheckpointKind.POLICY: provenance.executor(StageKind.POLICY),
+    }
+    return [
+        report.CheckpointLineage.model_validate(row, from_attributes=True)
+        for row in results.checkpoints(session, provenance)
+        if row.run_id == makers[row.kind]
+    ]
 
 
 def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None) -> JudgeFacts | None:

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from app.rlaif import report
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, PreferenceMetrics, RewardModelMetrics, WinRate
+from app.rlaif.pair_quality import assess
 from app.rlaif.recipe import StageKind
 from app.rlaif.report import Findings, Report, StageUsage, total
 from app.rlaif.report_text import as_markdown, as_text
+from tests.unit.test_pair_quality import pairs
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 JUDGE: dict[str, Any] = {
@@ -84,7 +86,9 @@ def findings(**changes: Any) -> Findings:
             },
             "judge": {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": JUDGE},
             "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", "family": "gpt", "metrics": JUDGE},
+            "prompts_too_long": {"window": 0, "max_length": 0, "named": []},
             "preferences": PREFERENCES,
+            "pairs": assess(pairs(), seed=0).model_dump(),
             "reward_model": {
                 "held_out_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "confidence": 0.95, "n": 90},
                 "prefer_longer_accuracy": 0.5,
@@ -186,10 +190,11 @@ class TestHeadline:
         assert "beats" not in headline.sentence
 
     def test_nothing_measured_is_nothing_claimed(self) -> None:
-        made = reported(evaluation=None, preferences=None, reward_model=None)
+        made = reported(evaluation=None, prompts_too_long=None, preferences=None, pairs=None, reward_model=None)
         assert made.headline.win_rate is None
         assert (made.length, made.reward, made.by_cohort, made.examples) == (None, None, {}, [])
         assert "Win rates" not in as_text(made)
+        assert "Pairs to train on" not in as_text(made)
 
 
 class TestUsage:
@@ -211,7 +216,8 @@ class TestRendering:
     @pytest.mark.parametrize("render", [as_text, as_markdown])
     def test_every_figure_that_was_measured_is_shown(self, render: Any) -> None:
         text = render(reported(usage=[_usage(StageKind.JUDGE, 1.25, 0.5)]))
-        for shown in ("0.780", "0.720 to 0.840", "helpfulness", "dropped: identical", "1.2500", "0.800", "measurer"):
+        measured = ("0.780", "0.720 to 0.840", "helpfulness", "dropped: identical", "1.2500", "0.800", "measurer")
+        for shown in (*measured, "length alone, AUC", "trivially separable", "beyond max"):
             assert shown in text
 
     @pytest.mark.parametrize("render", [as_text, as_markdown])

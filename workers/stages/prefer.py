@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from app.db.ids import Kind, new_id
 from app.db.models import Comparison, CompletionSource, Preference, Split
 from app.repositories.completions import completions_of
-from app.repositories.preferences import Signal, believed, training_signal
+from app.repositories.preferences import Signal, believed, believed_pairs, training_signal
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.repositories.verdicts import verdicts_of
 from app.rlaif.beliefs import lean
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.evidence import PreferenceMetrics
+from app.rlaif.pair_quality import assess
 from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity
 from app.rlaif.preferences import Preference as Belief
 from app.rlaif.recipe import PreferConfig, StageKind
@@ -49,8 +50,10 @@ def run(context: StageContext) -> StageOutcome:
     with context.read() as session:
         signal = training_signal(session, context.work.run_id, round_=context.work.round)
         metrics = _metrics(session, context, signal)
+        pairs = believed_pairs(session, context.work.run_id, round_=context.work.round)
+        quality = assess(pairs, seed=context.work.recipe.seed)
     _require_signal(signal, context.work.recipe.prefer)
-    return StageOutcome(done, metrics.model_dump(mode="json"))
+    return StageOutcome(done, metrics.model_dump(mode="json") | {"pair_quality": quality.model_dump(mode="json")})
 
 
 def _believe(

@@ -28,6 +28,7 @@ from app.db.models import (
     Verdict,
 )
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
+from app.rlaif.pair_figures import PairQuality
 from app.rlaif.recipe import Recipe, StageKind
 from tests.integration.stages.world import Row, World, example_prompts
 
@@ -127,7 +128,10 @@ class TestWholeRun:
 class TestEvidence:
     def test_stages_report_in_the_agreed_shapes(self, finished: Finished) -> None:
         judge = JudgeMetrics.model_validate(finished.metrics(StageKind.JUDGE))
-        prefer = PreferenceMetrics.model_validate(finished.metrics(StageKind.PREFER))
+        figures = finished.metrics(StageKind.PREFER)
+        quality = PairQuality.model_validate(figures.pop("pair_quality"))
+        prefer = PreferenceMetrics.model_validate(figures)
+        assert (quality.pairs, quality.kept) == (prefer.comparisons_train, prefer.kept_train)
         reward_model = RewardModelMetrics.model_validate(finished.metrics(StageKind.REWARD_MODEL))
         assert judge.verdicts == len(finished.verdicts_of(finished.world.judge))
         assert prefer.comparisons == len(finished.rows(Preference))

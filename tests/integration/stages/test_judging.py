@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.db.models import Comparison, Completion, Event, Preference, Run, RunStatus, Stage, Verdict
 from app.db.session import WriteSession
 from app.rlaif.comparison import Answer, InvalidReason, Order
-from app.rlaif.evidence import JudgeMetrics, PreferenceMetrics
+from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.recipe import StageKind
 from app.services import engine, secrets
 from tests.integration.stages.endpoint import RunningJudge
@@ -153,8 +153,10 @@ class TestVerdicts:
     def test_identical_completions_are_counted_and_not_asked(self, world: World, endpoint: RunningJudge) -> None:
         run_id = _run(world, endpoint, TEXTS[0], TEXTS[1], TEXTS[0])
         world.drive(run_id)
-        metrics = PreferenceMetrics.model_validate(world.stage(run_id, StageKind.PREFER).metrics)
-        assert (metrics.kept, metrics.dropped) == (PROMPTS, {"identical": PROMPTS})
+        metrics = world.stage(run_id, StageKind.PREFER).metrics
+        assert (metrics["kept"], metrics["dropped"]) == (PROMPTS, {"identical": PROMPTS})
+        assert metrics["pair_quality"]["dropped"] == {"identical": PROMPTS}
+        assert [found["code"] for found in metrics["pair_quality"]["warnings"]] == ["few_pairs", "identical_pairs"]
         assert len(endpoint.judge.calls) == PROMPTS * 2
 
 
