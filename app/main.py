@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import observability
 from app.api import (
+    answer_sets,
     checkpoints,
     comparisons,
     completions,
@@ -47,6 +48,7 @@ ROUTERS = (
     rubrics.router,
     prompt_sets.router,
     models.router,
+    answer_sets.router,
     judges.router,
     runs.router,
     events.router,

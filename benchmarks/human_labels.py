@@ -99,7 +99,7 @@ def replayed(comparisons: Sequence[HumanLabelled], judge: str) -> dict[str, tupl
 
 
 async def _asked(comparisons: Sequence[HumanLabelled], judge: str, answers: Path) -> list[JudgedAnswer]:
-    replay = build_judge(ReplayJudge(family=judge.lower()), may_spend=lambda: False, answers=answers)
+    replay = build_judge(ReplayJudge(family=judge.lower(), answers=judge), may_spend=lambda: False, answers=answers)
     questions = (question for each in comparisons for question in _questions(each, judge))
     async with aclosing(replay):
         return [answer async for judged in replay.judge(questions) for answer in judged.verdicts()]

@@ -25,7 +25,7 @@ JudgeId = Annotated[
 def create_judge(
     body: JudgeIn, caller: Writer, session: WriteSession, once: Once, settings: CurrentSettings
 ) -> Response:
-    """Register a judge: programmatic checks, an OpenAI-compatible endpoint, or a registered local model.
+    """Register a judge: programmatic checks, an OpenAI-compatible endpoint, a registered local model, or stored answers.
 
     An endpoint must have a public address, unless the operator allows its network; its secret must be bound to its
     host, and goes over https alone, unless the operator allows its network.

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     RUN = "run"
     STAGE = "stage"
     SHARD = "shard"
+    ANSWER_SET = "answers"
     COMPLETION = "completion"
     COMPARISON = "comparison"
     VERDICT = "verdict"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import Judge, Model, PromptSet, Rubric, Secret
+from app.db.models import AnswerSet, Judge, Model, PromptSet, Rubric, Secret
 from app.errors import Conflict
 
 
@@ -13,7 +13,7 @@ class NameTaken(Conflict):
     """Raised when the project already has an object of this kind and name."""
 
 
-def insert_named(session: Session, row: Judge | Model | PromptSet | Rubric | Secret) -> None:
+def insert_named(session: Session, row: AnswerSet | Judge | Model | PromptSet | Rubric | Secret) -> None:
     """Raises NameTaken; the transaction is then over."""
     session.add(row)
     try:
@@ -24,5 +24,5 @@ def insert_named(session: Session, row: Judge | Model | PromptSet | Rubric | Sec
             raise
         kind = row.__tablename__.removesuffix("s").replace("_", " ")
         raise NameTaken(
-            f"this project already has a {kind} named {row.name!r}: choose another name", field="name"
+            f"the name {row.name!r} is that of another {kind} of this project: choose another one", field="name"
         ) from error

@@ -106,13 +106,11 @@ class LocalJudge(_Judge):
 
 
 class ReplayJudge(_Judge):
-    """Answers that a judge gave before, from a file: for audits, imports and tests. It asks nobody and guesses nothing.
-
-    Not a kind that clients can register yet: no upload brings the file into a project.
-    """
+    """Answers that a judge gave before: for audits, imports and tests. It asks nobody and guesses nothing."""
 
     kind: Literal["replay"] = "replay"
     family: Family = Field(description="The family of the judge that gave the answers")
+    answers: Name = Field(description="Id of the uploaded answer set")
 
 
-JudgeSpec = Annotated[ChecksJudge | OpenAIJudge | LocalJudge, Field(discriminator="kind")]
+JudgeSpec = Annotated[ChecksJudge | OpenAIJudge | LocalJudge | ReplayJudge, Field(discriminator="kind")]

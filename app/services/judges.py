@@ -15,8 +15,8 @@ from app.errors import InvalidInput, NotFound
 from app.repositories import judges
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
-from app.rlaif.judges import JudgeSpec, LocalJudge, OpenAIJudge
-from app.services import models, secrets
+from app.rlaif.judges import JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
+from app.services import answer_sets, models, secrets
 
 
 class JudgeAddressRefused(InvalidInput):
@@ -38,12 +38,15 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
 
 
 def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
-    """Raises NotFound for a model or secret, SecretHostMismatch, NameTaken."""
+    """Raises NotFound for a model, answer set or secret, SecretHostMismatch, NameTaken."""
     if isinstance(spec, OpenAIJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
     if model_id is not None:
         models.get(session, project_id, model_id)
+    answer_set_id = spec.answers if isinstance(spec, ReplayJudge) else None
+    if answer_set_id is not None:
+        answer_sets.get(session, project_id, answer_set_id)
     judge = Judge(
         id=new_id(Kind.JUDGE),
         project_id=project_id,
@@ -52,6 +55,7 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
         family=spec.family,
         spec=spec.model_dump(mode="json"),
         model_id=model_id,
+        answer_set_id=answer_set_id,
     )
     insert_named(session, judge)
     return judge

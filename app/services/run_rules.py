@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Judge, Model, PromptSet, RubricRevision, Split
 from app.errors import InvalidInput
-from app.repositories import models, run_parts
-from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge
+from app.repositories import answer_sets, models, run_parts
+from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.storage import ArtifactStore
@@ -86,8 +86,10 @@ def is_circular(
 
 
 def weights_of(session: Session, *judges: Judge) -> dict[str, str]:
-    """The digests of the models that judges run, by the models' ids."""
-    return models.digests(session, [judge.model_id for judge in judges if judge.model_id is not None])
+    """The digests of the models that judges run, and of the answers that they replay, by the ids of these."""
+    run = models.digests(session, [judge.model_id for judge in judges if judge.model_id is not None])
+    replayed = [judge.answer_set_id for judge in judges if judge.answer_set_id is not None]
+    return run | answer_sets.digests(session, replayed)
 
 
 def _require_judges(plan: Plan) -> None:
@@ -193,6 +195,8 @@ def _instrument(judge: Judge, rubric: RubricRevision | None, weights: Mapping[st
             return (spec.kind, (address.hostname or "").rstrip("."), address.path, spec.model)
         case LocalJudge():
             return (spec.kind, weights[spec.model])
+        case ReplayJudge():
+            return (spec.kind, weights[spec.answers])
         case ChecksJudge():
             return (spec.kind, *_checks(judge, rubric))
 

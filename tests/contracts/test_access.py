@@ -22,6 +22,7 @@ SMALLER = {Scope.WRITE: Scope.READ, Scope.ADMIN: Scope.WRITE}
 RUBRIC: dict[str, Any] = {"criteria": [{"name": "c", "description": "d"}]}
 # Bodies of the operations on an object that need one.
 BODIES: dict[str, Any] = {"POST /v1/rubrics/{rubric_id}/revisions": RUBRIC}
+ANSWER = '{"comparison_id": "c", "order": "AB", "answer": "A"}\n'
 EXTRAS = {"number": "1", "name": "config.json"}
 
 
@@ -39,6 +40,9 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
         "prompt_set_id": client.post("/v1/prompt-sets", json={"name": "p", "prompts": [{"prompt": "a"}]}),
         "model_id": client.post("/v1/models", json={"name": "m", "source": "local:base_model"}),
         "judge_id": client.post("/v1/judges", json={"name": "j", "spec": {"kind": "checks"}}),
+        "answer_set_id": client.post(
+            "/v1/answer-sets", params={"name": "a"}, content=ANSWER, headers={"Content-Type": "application/jsonl"}
+        ),
         "secret_id": client.post("/v1/secrets", json={"name": "s", "host": "h", "value": "v"}),
         "key_id": client.post("/v1/keys", json={"name": "k", "scopes": ["read"]}),
     }

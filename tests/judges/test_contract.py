@@ -42,7 +42,7 @@ def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
         if request.param == "replay":
             tmp_path: Path = request.getfixturevalue("tmp_path")
             stored = await record_program(tmp_path / "answers.jsonl", [question(), *both_orders(PAIRS * 5)])
-            yield build_judge(ReplayJudge(family="checks"), may_spend=never_asked, answers=stored)
+            yield build_judge(ReplayJudge(family="checks", answers="answers_1"), may_spend=never_asked, answers=stored)
             return
         model_dir: Path = request.getfixturevalue("judge_model_dir")
         spec = LocalJudge(family="tiny", model="model_tiny", batch_size=2)

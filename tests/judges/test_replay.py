@@ -20,7 +20,7 @@ ROW: dict[str, Any] = {"comparison_id": "cmp_1", "order": "AB", "answer": "A"}
 
 
 def replay(file: Path, *questions: Question) -> list[JudgedAnswer]:
-    judge = build_judge(ReplayJudge(family="gpt"), may_spend=lambda: False, answers=file)
+    judge = build_judge(ReplayJudge(family="gpt", answers="answers_1"), may_spend=lambda: False, answers=file)
     return asyncio.run(answers(judge, questions))
 
 
@@ -84,7 +84,7 @@ class TestBadFile:
     @pytest.mark.parametrize(
         ("row", "complaint"),
         [
-            ({"order": "AB", "answer": "A"}, "prompt_hash or a comparison_id"),
+            ({"order": "AB", "answer": "A"}, "say what is answered"),
             (ROW | {"answer": "first"}, "answer"),
             (ROW | {"order": "ab"}, "order"),
             (ROW | {"probability": 1.5}, "probability"),
@@ -102,12 +102,12 @@ class TestBadFile:
     def test_that_is_not_there_or_not_named(self, file: Path) -> None:
         with pytest.raises(JudgeMisconfigured, match="cannot be read"):
             replay(file)
-        with pytest.raises(JudgeMisconfigured, match="needs the file"):
-            build_judge(ReplayJudge(family="gpt"), may_spend=lambda: False)
+        with pytest.raises(JudgeMisconfigured, match="upload it again"):
+            build_judge(ReplayJudge(family="gpt", answers="answers_1"), may_spend=lambda: False)
 
     def test_of_garbage(self, file: Path) -> None:
         file.write_bytes(b"\xff\xfe garbage\n")
-        with pytest.raises(JudgeMisconfigured, match="cannot be read"):
+        with pytest.raises(JudgeMisconfigured, match="line 1"):
             replay(file)
         file.write_text("not json\n")
         with pytest.raises(JudgeMisconfigured, match="line 1"):

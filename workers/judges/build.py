@@ -14,7 +14,7 @@ from workers.judges.replay import StoredJudge
 
 
 def build_judge(
-    spec: JudgeSpec | ReplayJudge,
+    spec: JudgeSpec,
     *,
     may_spend: Callable[[], bool],
     api_key: str | None = None,
@@ -44,5 +44,5 @@ def build_judge(
             return ModelJudge(spec, model_dir=model_dir)
         case ReplayJudge():
             if answers is None:
-                raise JudgeMisconfigured(f"the replay judge of {spec.family!r} needs the file of its answers")
+                raise JudgeMisconfigured(f"answer set {spec.answers!r} has no file here: upload it again")
             return StoredJudge(answers)

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
@@ -16,7 +17,9 @@ from pydantic import TypeAdapter
 from app.errors import ServiceError
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.verdicts import answered_units, judge_usd_spent
-from app.rlaif.judges import JudgeSpec, OpenAIJudge
+from app.rlaif.judges import JudgeSpec, OpenAIJudge, ReplayJudge
+from app.rlaif.stored_answers import ANSWERS_FILE
+from app.services.answer_sets import get as get_answer_set
 from app.services.judges import require_address
 from app.services.secrets import reveal
 from workers.judges.build import build_judge
@@ -95,8 +98,18 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
         may_spend=ledger.may_spend,
         api_key=_api_key(context, spec),
         model_dir=None if judge.model is None else model_directory(context, judge.model.storage_key),
+        answers=_answers(context, spec),
         private_networks=context.settings.allowed_networks(),
     )
+
+
+def _answers(context: StageContext, spec: JudgeSpec) -> Path | None:
+    """The file that a replay judge reads, every byte of it verified. Raises StageRefused."""
+    if not isinstance(spec, ReplayJudge):
+        return None
+    with context.read() as session:
+        answer_set = get_answer_set(session, context.work.project_id, spec.answers)
+    return model_directory(context, answer_set.storage_key) / ANSWERS_FILE
 
 
 def _api_key(context: StageContext, spec: JudgeSpec) -> str | None:

@@ -1,6 +1,7 @@
 """Every table. Import models from here."""
 
 from app.db.models.annotations import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState
+from app.db.models.answers import AnswerSet
 from app.db.models.engine import (
     Event,
     MetricPoint,
@@ -28,6 +29,7 @@ from app.db.models.results import (
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
 
 __all__ = [
+    "AnswerSet",
     "Annotation",
     "AnnotationItem",
     "AnnotationQueue",

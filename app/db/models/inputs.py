@@ -134,4 +134,5 @@ class Judge(Base):
     family: Mapped[str] = mapped_column(String(100))
     spec: Mapped[Json]
     model_id: Mapped[Ref | None] = mapped_column(ForeignKey("models.id"))
+    answer_set_id: Mapped[Ref | None] = mapped_column(ForeignKey("answer_sets.id"))
     created_at: Mapped[CreatedAt]
