@@ -156,59 +156,6 @@ def _checkpoints(session: Session, provenance: Provenance) -> list[report.Checkp
     ]
 
 
-def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None) -> JudgeFacts | None:
-    if judge_id is None:
-        return None
-    judge = session.get_one(Judge, judge_id)
-    return JudgeFacts(id=judge.id, name=judge.name, kind=judge.kind, family=judge.family, metrics=metrics)
-
-
-def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
-    prompt_set = session.get_one(PromptSet, run.prompt_set_id)
-    return report.Lineage(
-        rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
-        prompt_set=report.PromptSetLineage(
-            id=prompt_set.id,
-            name=prompt_set.name,
-            digest=prompt_set.digest,
-            train_count=prompt_set.train_count,
-            held_out_count=prompt_set.held_out_count,
-        ),
-        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
-        checkpoints=_checkpoints(session, provenance),
-        reused_stages=dict(provenance.reused),
-    )
-
-
-def _model(session: Session, model_id: str) -> report.ModelLineage:
-    model = session.get_one(Model, model_id)
-    return report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest)
-
-
-def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
-    revision = session.get_one(RubricRevision, revision_id)
-    return report.RubricLineage(
-        rubric_id=revision.rubric_id,
-        revision_id=revision.id,
-        name=session.get_one(Rubric, revision.rubric_id).name,
-        number=revision.number,
-        content_hash=revision.content_hash,
-    )
-
-
-def _checkpoints(session: Session, provenance: Provenance) -> list[report.CheckpointLineage]:
-    """Of each stage that counts for this run, what it published."""
-    makers = {
-        CheckpointKind.REWARD_MODEL: provenance.executor(StageKind.REWARD_MODEL),
-        CheckpointKind.POLICY: provenance.executor(StageKind.POLICY),
-    }
-    return [
-        report.CheckpointLineage.model_validate(row, from_attributes=True)
-        for row in results.checkpoints(session, provenance)
-        if row.run_id == makers[row.kind]
-    ]
-
-
 def _usage(row: RunRow) -> list[StageUsage]:
     return [
         StageUsage(
