@@ -9,6 +9,7 @@ import typer
 from cli import processes
 from cli.client import resources, runs
 from cli.client.checkpoints import checkpoints
+from cli.client.rubrics import rubrics
 from cli.demo import demo
 from cli.up import up
 
@@ -35,7 +36,7 @@ for part in ONE_PROCESS:
 
 resources.keys.command("bootstrap")(processes.bootstrap_key)
 for group in (
-    resources.rubrics,
+    rubrics,
     resources.prompts,
     resources.models,
     resources.judges,

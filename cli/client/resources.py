@@ -1,4 +1,4 @@
-"""Commands for what a client brings: rubrics, prompt sets, models, judges, secrets, keys."""
+"""Commands for what a client brings: prompt sets, models, judges, secrets, keys."""
 
 from __future__ import annotations
 
@@ -15,49 +15,28 @@ from cli.client.output import InputFile, Json, Key, Limit, console, read_object,
 Name = Annotated[str | None, typer.Option(help="Name, unique in the project; the file's name when left out.")]
 
 
-def _group(name: str, help_text: str, path: str, columns: Sequence[str]) -> typer.Typer:
+def group(name: str, help_text: str, path: str, columns: Sequence[str]) -> typer.Typer:
     """A command group with `list` and `show`, which every resource has."""
-    group = typer.Typer(name=name, help=help_text, no_args_is_help=True)
+    commands = typer.Typer(name=name, help=help_text, no_args_is_help=True)
 
-    @group.command("list")
+    @commands.command("list")
     def list_(limit: Limit = 50, as_json: Json = False) -> None:
         """List them, newest first."""
         show_rows(Connection.from_environment().pages(path, limit=limit), columns, as_json=as_json)
 
-    @group.command("show")
+    @commands.command("show")
     def show_(id_: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
         """Show one."""
         show(Connection.from_environment().get(f"{path}/{id_}"), as_json=as_json)
 
-    return group
+    return commands
 
 
-rubrics = _group("rubrics", "What “better” means.", "/v1/rubrics", ("id", "name", "revision.number", "created_at"))
-prompts = _group(
-    "prompts", "Prompt sets.", "/v1/prompt-sets", ("id", "name", "train_count", "held_out_count", "digest")
-)
-models = _group(
+prompts = group("prompts", "Prompt sets.", "/v1/prompt-sets", ("id", "name", "train_count", "held_out_count", "digest"))
+models = group(
     "models", "Base models and checkpoints.", "/v1/models", ("id", "name", "kind", "architecture", "parameters")
 )
-judges = _group("judges", "AI annotators.", "/v1/judges", ("id", "name", "kind", "family", "created_at"))
-
-
-@rubrics.command("create")
-def create_rubric(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
-    """Create a rubric from a JSON file: {"name", "description", "criteria": [...]}."""
-    body = read_object(file)
-    body["name"] = name or body.get("name") or file.stem
-    show(Connection.from_environment().post("/v1/rubrics", body, key=key), as_json=as_json)
-
-
-@rubrics.command("revise")
-def revise_rubric(
-    rubric_id: Annotated[str, typer.Argument(metavar="RUBRIC")], file: InputFile, key: Key = None, as_json: Json = False
-) -> None:
-    """Add a revision; content equal to an existing revision answers that one."""
-    body = read_object(file)
-    body.pop("name", None)
-    show(Connection.from_environment().post(f"/v1/rubrics/{rubric_id}/revisions", body, key=key), as_json=as_json)
+judges = group("judges", "AI annotators.", "/v1/judges", ("id", "name", "kind", "family", "created_at"))
 
 
 @prompts.command("upload")
