@@ -6,10 +6,12 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import HTMLResponse
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import Reader, ReadSession
 from app.api.runs import RunId
+from app.report_page import CONTENT_SECURITY_POLICY, as_html
 from app.rlaif.report import Report
 from app.rlaif.report_text import as_markdown, as_text
 from app.schemas.usage import UsageOut
@@ -22,6 +24,7 @@ class ReportFormat(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     TEXT = "text"
+    HTML = "html"
 
 
 @router.get(
@@ -34,6 +37,7 @@ class ReportFormat(StrEnum):
             "content": {
                 "text/markdown": {"schema": {"type": "string"}},
                 "text/plain": {"schema": {"type": "string"}},
+                "text/html": {"schema": {"type": "string", "description": "One self-contained page with plots"}},
             },
         }
     },
@@ -43,7 +47,7 @@ def get_report(
     caller: Reader,
     session: ReadSession,
     format_: Annotated[
-        ReportFormat, Query(alias="format", description="`markdown` and `text` are for people")
+        ReportFormat, Query(alias="format", description="All but `json` are for people; `html` has plots")
     ] = ReportFormat.JSON,
 ) -> Response:
     """Get the evidence: the win rate with its interval, the caveats, the judges' figures, the cost, the lineage.
@@ -56,6 +60,8 @@ def get_report(
             return Response(as_markdown(report), media_type="text/markdown")
         case ReportFormat.TEXT:
             return Response(as_text(report), media_type="text/plain")
+        case ReportFormat.HTML:
+            return HTMLResponse(as_html(report), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
         case ReportFormat.JSON:
             return Response(report.model_dump_json(), media_type="application/json")
 

@@ -135,3 +135,13 @@ def metric_points(session: Session, stage_id: str, *, after: int, limit: int) ->
     """At most `limit` points of one stage behind the step `after`."""
     query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, MetricPoint.step > after)
     return list(session.scalars(query.order_by(MetricPoint.step).limit(limit)))
+
+
+def thinned_metric_points(session: Session, stage_id: str, *, at_most: int) -> list[MetricPoint]:
+    """At most about so many points of one stage: every n-th step back from the last one."""
+    place = func.row_number().over(order_by=MetricPoint.step.desc()) - 1
+    stride = (func.count().over() + at_most - 1) // at_most
+    ranked = select(MetricPoint.step, (place % stride).label("rest")).where(MetricPoint.stage_id == stage_id).subquery()
+    kept = select(ranked.c.step).where(ranked.c.rest == 0)
+    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, MetricPoint.step.in_(kept))
+    return list(session.scalars(query.order_by(MetricPoint.step)))

@@ -5,12 +5,16 @@ Pure: it is built from `Findings`, which a service read, and no figure that was 
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.rlaif.evidence import (
+    Distribution,
     EvaluationMetrics,
     Example,
     JudgeMetrics,
@@ -131,6 +135,15 @@ class Lineage(_Part):
     reused_stages: dict[StageKind, str] = Field(description="Stage -> the run that executed it")
 
 
+class TrainingCurves(_Part):
+    """What a training stage measured as it went, thinned evenly; a figure that a step did not have is null there."""
+
+    round: int
+    stage: StageKind
+    steps: list[int]
+    figures: dict[str, list[float | None]] = Field(description="By name, as many values as steps")
+
+
 class Findings(_Part):
     """What the report is built from."""
 
@@ -143,7 +156,9 @@ class Findings(_Part):
     pairs: PairQuality | None
     reward_model: RewardModelMetrics | None
     evaluation: EvaluationMetrics | None
+    curves: list[TrainingCurves]
     usage: list[StageUsage]
+    request: dict[str, Any]  # the POST /v1/runs that asks for the same again
 
 
 class Headline(_Part):
@@ -172,7 +187,10 @@ class Report(_Part):
     by_cohort: dict[str, WinRate]
     length: LengthDifference | None
     reward: RewardDifference | None
+    tokens: Distribution | None
+    rewards: Distribution | None
     reward_model: RewardModelMetrics | None
+    curves: list[TrainingCurves]
     judge: JudgeFacts | None
     evaluation_judge: JudgeFacts | None
     disagreement_with_training_judge: float | None
@@ -182,6 +200,7 @@ class Report(_Part):
     usage: list[StageUsage]
     total: Usage
     lineage: Lineage
+    reproduce: list[str] = Field(description="Shell commands; they need RLAIF_URL and RLAIF_API_KEY")
     examples: list[Example]
 
 
@@ -195,7 +214,10 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         by_cohort=measured.by_cohort if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
+        tokens=measured.tokens if measured else None,
+        rewards=measured.rewards if measured else None,
         reward_model=findings.reward_model,
+        curves=findings.curves,
         judge=findings.judge,
         evaluation_judge=findings.evaluation_judge,
         disagreement_with_training_judge=measured.disagreement_with_training_judge if measured else None,
@@ -205,8 +227,22 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         usage=findings.usage,
         total=total(findings.usage),
         lineage=findings.lineage,
+        reproduce=_reproduce(findings),
         examples=measured.examples if measured else [],
     )
+
+
+def _reproduce(findings: Findings) -> list[str]:
+    """The same run again, and where its results are. Everything is quoted for a POSIX shell."""
+    curl = 'curl --fail-with-body --header "Authorization: Bearer $RLAIF_API_KEY"'
+    body = json.dumps(findings.request, separators=(",", ":"))
+    asked = f'{curl} --json {shlex.quote(body)} "$RLAIF_URL/v1/runs"'
+    files = [
+        f'{curl} --remote-header-name --remote-name "$RLAIF_URL/v1/checkpoints/{checkpoint.id}/archive"'
+        for checkpoint in findings.lineage.checkpoints
+    ]
+    verdicts = f'{curl} --output verdicts.jsonl "$RLAIF_URL/v1/runs/{findings.run.id}/verdicts?format=jsonl"'
+    return [asked, *files, verdicts]
 
 
 def _headline(findings: Findings) -> Headline:

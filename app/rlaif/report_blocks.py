@@ -6,11 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.rlaif.evidence import Example, WinRate
+from app.rlaif.charts import Bars, Chart, Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
+from app.rlaif.evidence import Distribution, Example, WinRate
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
-from app.rlaif.report import JudgeFacts, Lineage, Report, Usage
+from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
 
 Row = tuple[str, ...]
+
+PANELS = {
+    "loss": ("loss", "preference_loss", "sft_loss"),
+    "log-probability": ("chosen_logp", "rejected_logp"),
+    "implicit reward": ("chosen_reward", "rejected_reward"),
+    "reward": ("reward", "mean_reward"),
+    "margin": ("margin",),
+    "accuracy": ("accuracy",),
+    "KL": ("reference_kl", "kl"),
+    "tokens a completion": ("completion_tokens",),
+}
+"""Which training figures are drawn together, where a stage has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +54,9 @@ class Table:
     rows: tuple[Row, ...]
 
 
-Block = Heading | Paragraph | Items | Quote | Table
+Words = Heading | Paragraph | Items | Quote | Table
+Block = Words | Chart
+"""The charts hold no figure that a table or the JSON does not: a renderer without pictures leaves them out."""
 
 
 def blocks(report: Report) -> Iterator[Block]:
@@ -60,6 +75,8 @@ def blocks(report: Report) -> Iterator[Block]:
     yield from _usage(report)
     yield Heading("Lineage")
     yield Table(("what", "name", "digest"), tuple(_lineage(report.lineage)))
+    yield Heading("Again")
+    yield Quote("the same run, its checkpoints, every verdict", "\n".join(report.reproduce))
 
 
 def _measured(report: Report) -> Iterator[Block]:
@@ -70,6 +87,7 @@ def _measured(report: Report) -> Iterator[Block]:
     rows += [_win_rate(cohort, rate) for cohort, rate in sorted(report.by_cohort.items())]
     if report.headline.control is not None:
         rows.append(_win_rate("control: base against base", report.headline.control))
+    yield _forest(report)
     yield Table(("cohort", "win rate", "interval", "prompts", "wins", "ties", "losses"), tuple(rows))
     figures = []
     if (length := report.length) is not None:
@@ -81,6 +99,45 @@ def _measured(report: Report) -> Iterator[Block]:
         figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
         figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
     yield Table(("figure", "value"), tuple(figures))
+    yield from _distributions(report)
+
+
+def _forest(report: Report) -> Intervals:
+    named = {"all": report.headline.win_rate, **report.by_cohort, "control": report.headline.control}
+    lines = (Interval(name, rate.value, rate.low, rate.high) for name, rate in named.items() if rate is not None)
+    return Intervals(tuple(lines), 0.5, "win rate over the base model")
+
+
+def _distributions(report: Report) -> Iterator[Histograms]:
+    """Length and reward of what was compared, before and after."""
+    measured = {"tokens": report.tokens, "reward": report.rewards}
+    panels = {title: _before_and_after(found) for title, found in measured.items() if found is not None}
+    if panels:
+        yield Histograms(panels)
+
+
+def _before_and_after(found: Distribution) -> dict[str, Steps]:
+    sides = {"base": found.base, "policy": found.policy}
+    return {
+        name: Steps(tuple(found.edges), tuple(count / max(sum(counts), 1) for count in counts))
+        for name, counts in sides.items()
+    }
+
+
+def _curves(curves: Sequence[TrainingCurves]) -> Iterator[Block]:
+    for stage in curves:
+        panels = (Panel(title, _named(stage, names)) for title, names in PANELS.items())
+        yield Paragraph(f"{stage.stage.value}, round {stage.round}: {stage.steps[-1]} steps")
+        yield Curves(tuple(panel for panel in panels if panel.curves), "step")
+
+
+def _named(stage: TrainingCurves, names: Sequence[str]) -> dict[str, Curve]:
+    return {name: _curve(stage.steps, stage.figures[name]) for name in names if name in stage.figures}
+
+
+def _curve(steps: Sequence[int], values: Sequence[float | None]) -> Curve:
+    measured = [(float(step), value) for step, value in zip(steps, values, strict=True) if value is not None]
+    return Curve(tuple(step for step, _ in measured), tuple(value for _, value in measured))
 
 
 def _win_rate(cohort: str, rate: WinRate) -> Row:
@@ -181,6 +238,9 @@ def _training(report: Report) -> Iterator[Block]:
     if rows:
         yield Heading("Preferences and reward model")
         yield Table(("figure", "value"), tuple(rows))
+    if report.curves:
+        yield Heading("Training")
+        yield from _curves(report.curves)
 
 
 def _examples(examples: Sequence[Example]) -> Iterator[Block]:
@@ -202,6 +262,12 @@ def _usage(report: Report) -> Iterator[Block]:
     rows = [(f"{row.stage.value} (round {row.round})", *_costs(row)) for row in report.usage]
     rows.append(("total", *_costs(report.total)))
     yield Table(("stage", "judge USD", "judge calls", "compute seconds"), tuple(rows))
+    if not report.usage:
+        return
+    by_stage = {f"{row.stage.value} (round {row.round})": row for row in report.usage}
+    yield Bars({name: row.compute_seconds for name, row in by_stage.items()}, "compute seconds")
+    if report.total.judge_usd:
+        yield Bars({name: row.judge_usd for name, row in by_stage.items()}, "judge USD")
 
 
 def _costs(usage: Usage) -> Row:

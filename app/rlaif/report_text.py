@@ -5,23 +5,27 @@ What models and clients wrote is quoted and escaped, so it cannot pose as a part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from app.rlaif.report import Report
-from app.rlaif.report_blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, blocks
+from app.rlaif.report_blocks import Heading, Items, Paragraph, Quote, Row, Table, Words, blocks
 
 
 def as_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown, ending in one newline."""
-    return "\n\n".join(_markdown(block) for block in blocks(report)) + "\n"
+    return "\n\n".join(_markdown(block) for block in _words(report)) + "\n"
 
 
 def as_text(report: Report) -> str:
     """Plain text with aligned columns, ending in one newline."""
-    return "\n\n".join(_text(block) for block in blocks(report)) + "\n"
+    return "\n\n".join(_text(block) for block in _words(report)) + "\n"
 
 
-def _markdown(block: Block) -> str:
+def _words(report: Report) -> Iterator[Words]:
+    return (block for block in blocks(report) if isinstance(block, Words))
+
+
+def _markdown(block: Words) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {_escaped(text)}"
@@ -36,7 +40,7 @@ def _markdown(block: Block) -> str:
             return "\n".join("| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in ruled)
 
 
-def _text(block: Block) -> str:
+def _text(block: Words) -> str:
     match block:
         case Heading(text, level):
             return f"{_one_line(text)}\n{('=' if level == 1 else '-') * len(_one_line(text))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,19 +12,22 @@ from sqlalchemy.orm import Session
 from app.db.models import CheckpointKind, Evaluation, Judge, Model, PromptSet, Rubric, RubricRevision, Run, Stage
 from app.repositories import results
 from app.repositories.results import Provenance
-from app.repositories.runs import RunRow
+from app.repositories.runs import RunRow, thinned_metric_points
 from app.rlaif import report
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
-from app.rlaif.report import Findings, JudgeFacts, Report, StageUsage
+from app.rlaif.report import Findings, JudgeFacts, Report, StageUsage, TrainingCurves
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
 from app.services import runs
 
 Metrics = TypeVar("Metrics", bound=BaseModel)
+
+CURVE_POINTS = 200
+"""Steps of a training that a report shows; all of them are at /metrics."""
 
 
 def get(session: Session, project_id: str, run_id: str) -> Report:
@@ -77,7 +81,9 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
         pairs=_pairs(stages.get(StageKind.PREFER)),
         reward_model=_reported(stages.get(StageKind.REWARD_MODEL), RewardModelMetrics),
         evaluation=evaluation,
+        curves=_curves(session, provenance),
         usage=_usage(row),
+        request=_request(run),
     )
 
 
@@ -154,6 +160,41 @@ def _checkpoints(session: Session, provenance: Provenance) -> list[report.Checkp
         for row in results.checkpoints(session, provenance)
         if row.run_id == makers[row.kind]
     ]
+
+
+def _curves(session: Session, provenance: Provenance) -> list[TrainingCurves]:
+    """Of the training stages that have measured a step, whoever executed them."""
+    found = []
+    for stage in runs.executed_stages(session, provenance):
+        if stage.kind not in (StageKind.REWARD_MODEL, StageKind.POLICY):
+            continue
+        points = thinned_metric_points(session, stage.id, at_most=CURVE_POINTS)
+        names = sorted({name for point in points for name, value in point.data.items() if _is_figure(value)})
+        figures = {name: [_figure(point.data.get(name)) for point in points] for name in names}
+        if points:
+            steps = [point.step for point in points]
+            found.append(TrainingCurves(round=stage.round, stage=stage.kind, steps=steps, figures=figures))
+    return found
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _figure(value: Any) -> float | None:
+    return float(value) if _is_figure(value) else None
+
+
+def _request(run: Run) -> dict[str, Any]:
+    """Ids, not contents: they name what cannot change."""
+    parts = {
+        "rubric": run.rubric_revision_id,
+        "prompt_set": run.prompt_set_id,
+        "base_model": run.base_model_id,
+        "judge": run.judge_id,
+        "evaluation_judge": run.evaluation_judge_id,
+    }
+    return {"name": f"{run.name} again", **{name: id_ for name, id_ in parts.items() if id_}, "recipe": run.recipe}
 
 
 def _usage(row: RunRow) -> list[StageUsage]:

@@ -223,7 +223,7 @@ def event_page(session: Session, project_id: str, run_id: str, slice_: Slice) ->
 def metric_page(session: Session, project_id: str, run_id: str, slice_: Slice) -> Chunk[StepMetrics]:
     """By stage and step, a reused stage's from the run that executed it. Raises NotFound, BadRequest."""
     wanted = slice_.limit + 1
-    stages = _executed_stages(session, provenance(session, project_id, run_id))
+    stages = executed_stages(session, provenance(session, project_id, run_id))
     begin, step = _metric_key(slice_.after, stages) if slice_.after is not None else (0, -1)
     found: list[StepMetrics] = []
     for stage in stages[begin:]:
@@ -237,7 +237,8 @@ def metric_page(session: Session, project_id: str, run_id: str, slice_: Slice) -
     return Chunk(kept, len(found) > slice_.limit, last)
 
 
-def _executed_stages(session: Session, provenance: Provenance) -> list[Stage]:
+def executed_stages(session: Session, provenance: Provenance) -> list[Stage]:
+    """The run's stages in order; for a reused one, that of the run that executed it."""
     own = runs.stages(session, provenance.run_id)
     elsewhere = {source: runs.stages(session, source) for source in set(provenance.reused.values())}
     return [

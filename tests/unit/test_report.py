@@ -60,6 +60,8 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         "disagreement_with_training_judge": 0.1,
         "circular": False,
         "examples": [],
+        "tokens": {"edges": [0.0, 10.0, 20.0], "base": [1, 2], "policy": [2, 1]},
+        "rewards": None,
         **changes,
     }
 
@@ -105,7 +107,11 @@ def findings(**changes: Any) -> Findings:
                 "rejected_states": [],
             },
             "evaluation": evaluation(),
+            "curves": [
+                {"round": 0, "stage": "policy", "steps": [1, 2], "figures": {"loss": [0.7, 0.6], "margin": [None, 0.1]}}
+            ],
             "usage": [],
+            "request": {"name": "first again", "recipe": {"seed": 7}},
             **changes,
         }
     )
