@@ -16,6 +16,7 @@ from app.rlaif.pairwise import PairQuestion
 from app.rlaif.questions import Question
 from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
+from app.services.delimiters import delimiter_key
 from workers.stages.compare import Compared
 from workers.stages.contract import StageContext
 from workers.stages.inputs import criteria_for
@@ -68,16 +69,11 @@ class Questions:
         return Case(
             prompt=tuple(Message.model_validate(message) for message in prompt.messages),
             rubric=criteria_for(self._docket.rubric, prompt),
-            key=delimiter_key(self._context),
+            key=delimiter_key(self._context.settings, seed=self._context.work.recipe.seed),
             prompt_id=prompt.external_id,
             reference=prompt.reference,
             tools=prompt.tools,
         )
-
-
-def delimiter_key(context: StageContext) -> bytes:
-    """What makes the delimiters in a question unpredictable to whoever wrote the responses."""
-    return f"delimiters of {context.work.recipe.seed}".encode()
 
 
 def _response(responses: dict[str, Response], row: CompletionRow) -> Response:
