@@ -57,6 +57,10 @@ class JudgeConfig(_Part):
         "`labelled` compares the candidates of which the prompt set holds a preference or an annotation",
     )
     repeats: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
+    principle: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = Field(
+        None,
+        description="Number, counted from 1, of the one principle to judge by; without it each comparison draws one",
+    )
     prompts_per_shard: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
     minimum_coverage: Probability = Field(
         0.9, description="Smallest share of valid verdicts; below it the run fails and says so"

@@ -118,6 +118,18 @@ def _require_rubric(plan: Plan) -> None:
                 "criterion, or give the judge criteria of its own",
                 field=field,
             )
+    _require_principle(plan)
+
+
+def _require_principle(plan: Plan) -> None:
+    number = plan.recipe.judge.principle
+    known = 0 if plan.rubric is None else len(Rubric.model_validate(plan.rubric.content).principles)
+    if plan.judges and number is not None and number > known:
+        raise RunRefused(
+            f"recipe.judge.principle is {number}, and the rubric has {known} principles: name one of them, counted "
+            "from 1, or leave it out",
+            field="recipe.judge.principle",
+        )
 
 
 def _require_prompts(plan: Plan) -> None:

@@ -10,7 +10,7 @@ from app.repositories.completions import CompletionRow, completions_of
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.rlaif.pipeline import PhaseName
-from app.rlaif.recipe import StageKind
+from app.rlaif.recipe import JudgeConfig, StageKind
 from app.rlaif.rubric import Rubric
 from workers.stages.asking import ask
 from workers.stages.compare import Compared, compared, comparison_unit
@@ -73,6 +73,7 @@ def _units(
 ) -> Iterator[dict[str, Any]]:
     work = context.work
     split = Split(work.payload["split"])
+    principles = _principles(rubric, work.recipe.judge)
     with context.read() as session:
         completions = completions_of(
             session,
@@ -86,8 +87,13 @@ def _units(
         pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
         candidates = [completion for completion in completions if completion.prompt_id == prompt.id]
         for pair in _pairs(pairing, candidates, prompt, work.recipe.judge.pairs):
-            principle = pairing.principle(rubric.principles, pair)
+            principle = pairing.principle(principles, pair)
             yield comparison_unit(work, pair, purpose=PURPOSES[split], principle=principle)
+
+
+def _principles(rubric: Rubric, config: JudgeConfig) -> Sequence[str]:
+    """Those that a comparison draws from."""
+    return rubric.principles if config.principle is None else rubric.principles[config.principle - 1 : config.principle]
 
 
 def _pairs(
