@@ -26,6 +26,7 @@ class Kind(StrEnum):
     COMPLETION = "completion"
     COMPARISON = "comparison"
     VERDICT = "verdict"
+    SCORE = "score"
     PREFERENCE = "preference"
     CHECKPOINT = "checkpoint"
     EVALUATION = "evaluation"

@@ -2,6 +2,7 @@
 
 from app.db.models.annotations import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState
 from app.db.models.answers import AnswerSet
+from app.db.models.endpoints import CachedReply, DeploymentKey, EndpointMember, EndpointState
 from app.db.models.engine import (
     Event,
     MetricPoint,
@@ -24,22 +25,27 @@ from app.db.models.results import (
     Evaluation,
     Preference,
     Purpose,
+    Score,
     Verdict,
 )
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
 
 __all__ = [
-    "AnswerSet",
     "Annotation",
     "AnnotationItem",
     "AnnotationQueue",
     "AnnotationSeat",
+    "AnswerSet",
     "ApiKey",
+    "CachedReply",
     "Checkpoint",
     "CheckpointKind",
     "Comparison",
     "Completion",
     "CompletionSource",
+    "DeploymentKey",
+    "EndpointMember",
+    "EndpointState",
     "Evaluation",
     "Event",
     "IdempotencyKey",
@@ -60,6 +66,7 @@ __all__ = [
     "RunKind",
     "RunStatus",
     "Scope",
+    "Score",
     "Secret",
     "Shard",
     "ShardStatus",

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint, false
+from sqlalchemy import (
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Id, Json, Long, Ref, Usd, enum_column
+from app.db.base import Base, Big, CreatedAt, Id, Json, JsonList, Long, Ref, Usd, enum_column
 from app.db.models.inputs import Split
 from app.rlaif.comparison import Answer, InvalidReason, Order
 
@@ -49,6 +60,7 @@ class Completion(Base):
     prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
     position: Mapped[int] = mapped_column(SmallInteger)
     text: Mapped[Long]
+    turns: Mapped[JsonList | None]  # a whole trajectory as chat messages; `text` is then its last answer
     finish_reason: Mapped[str] = mapped_column(String(16))  # stop | length | imported
     prompt_tokens: Mapped[int | None] = mapped_column(Integer)
     tokens: Mapped[int | None] = mapped_column(Integer)
@@ -84,11 +96,14 @@ class Verdict(Base):
 
     __tablename__ = "verdicts"
     __table_args__ = (
-        UniqueConstraint("run_id", "comparison_id", "judge_id", "order", "repeat", name="uq_verdicts_unit"),
+        UniqueConstraint(
+            "run_id", "comparison_id", "judge_id", "order", "repeat", "criterion", name="uq_verdicts_unit"
+        ),
         Index(None, "run_id", "id"),
         CheckConstraint("(answer = 'INVALID') = (probability IS NULL)", name="invalid_is_missing"),
         CheckConstraint("(answer = 'INVALID') = (invalid_reason IS NOT NULL)", name="invalid_has_reason"),
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability_in_range"),
+        CheckConstraint("weight > 0", name="weight_is_positive"),
     )
 
     id: Mapped[Id]
@@ -98,6 +113,8 @@ class Verdict(Base):
     judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
     order: Mapped[Order] = mapped_column(enum_column(Order))
     repeat: Mapped[int] = mapped_column(SmallInteger, default=0)
+    criterion: Mapped[str] = mapped_column(String(100), default="", server_default="")  # judged alone; '' = the whole
+    weight: Mapped[float] = mapped_column(Float, default=1.0, server_default=text("1"))  # the criterion's in the whole
     answer: Mapped[Answer] = mapped_column(enum_column(Answer))
     probability: Mapped[float | None] = mapped_column(Float)
     invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
@@ -111,6 +128,38 @@ class Verdict(Base):
     latency_s: Mapped[float] = mapped_column(Float, default=0.0)
     attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
     scores: Mapped[Json | None]  # per-criterion scores, where the judge gives them
+    notes: Mapped[JsonList | None]  # on single turns of a trajectory: side, turn, note
+    created_at: Mapped[CreatedAt]
+
+
+class Score(Base):
+    """One judge's rating of one completion in one presentation: `BA` shows criteria and scale the other way round."""
+
+    __tablename__ = "scores"
+    __table_args__ = (
+        UniqueConstraint("run_id", "completion_id", "judge_id", "order", "repeat", name="uq_scores_unit"),
+        Index(None, "run_id", "id"),
+        CheckConstraint("(points IS NULL) = (invalid_reason IS NOT NULL)", name="invalid_is_missing"),
+        CheckConstraint("points BETWEEN 1 AND 10", name="points_in_range"),
+    )
+
+    id: Mapped[Id]
+    project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    completion_id: Mapped[Ref] = mapped_column(ForeignKey("completions.id", ondelete="CASCADE"))
+    judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
+    order: Mapped[Order] = mapped_column(enum_column(Order))
+    repeat: Mapped[int] = mapped_column(SmallInteger, default=0)
+    points: Mapped[float | None] = mapped_column(Float)
+    invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
+    raw_text: Mapped[Long | None]
+    prompt_hash: Mapped[str | None] = mapped_column(String(64))
+    prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cost_usd: Mapped[Usd] = mapped_column(default=0)
+    latency_s: Mapped[float] = mapped_column(Float, default=0.0)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+    cached: Mapped[bool] = mapped_column(default=False, server_default=false())  # a stored reply: nobody was asked
     created_at: Mapped[CreatedAt]
 
 
