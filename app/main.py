@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app import observability
 from app.api import (
+    annotation_answers,
+    annotation_queues,
     answer_sets,
     checkpoints,
     comparisons,
@@ -58,6 +60,8 @@ ROUTERS = (
     preferences.router,
     pair_quality.router,
     evaluations.router,
+    annotation_queues.router,
+    annotation_answers.router,
     report.router,
     checkpoints.router,
 )

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import IO, Annotated, cast
 
@@ -22,10 +22,9 @@ _ENCODINGS = ("identity", "gzip")
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A body on disk under the name its object will have."""
+class SpooledBody:
+    """A body on disk."""
 
-    name: str
     file: IO[bytes]
     gzipped: bool
 
@@ -40,6 +39,23 @@ class Upload:
             yield cast(IO[bytes], content)
 
 
+@dataclass(frozen=True, slots=True)
+class Upload(SpooledBody):
+    """A body and the name that its object will have."""
+
+    name: str
+
+
+async def received_body(
+    request: Request,
+    caller: Writer,  # a body is read only from who may write
+    settings: CurrentSettings,
+) -> AsyncIterator[SpooledBody]:
+    """Raises UnsupportedMediaType, BodyTooLarge."""
+    async with _spooled(request, settings.max_upload_bytes) as body:
+        yield body
+
+
 async def received(
     request: Request,
     caller: Writer,  # a body is read only from who may write
@@ -47,12 +63,8 @@ async def received(
     name: Annotated[ResourceName, Query(description="Name of the new object, unique within the project")],
 ) -> AsyncIterator[Upload]:
     """Raises UnsupportedMediaType, BodyTooLarge."""
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding not in _ENCODINGS:
-        raise UnsupportedMediaType(f"send the body plain or as gzip, not {encoding[:100]!r}", field="Content-Encoding")
-    with tempfile.TemporaryFile(prefix="rlaif-upload-") as file:
-        request.state.body_digest = await _spool(request, file, settings.max_upload_bytes)
-        yield Upload(name, file, encoding == "gzip")
+    async with _spooled(request, settings.max_upload_bytes) as body:
+        yield Upload(body.file, body.gzipped, name)
 
 
 def accepts(*types: str) -> params.Depends:
@@ -64,6 +76,16 @@ def accepts(*types: str) -> params.Depends:
             raise UnsupportedMediaType(f"send Content-Type {types[0]}, not {kind[:100]!r}", field="Content-Type")
 
     return params.Depends(require)
+
+
+@asynccontextmanager
+async def _spooled(request: Request, limit: int) -> AsyncIterator[SpooledBody]:
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in _ENCODINGS:
+        raise UnsupportedMediaType(f"send the body plain or as gzip, not {encoding[:100]!r}", field="Content-Encoding")
+    with tempfile.TemporaryFile(prefix="rlaif-upload-") as file:
+        request.state.body_digest = await _spool(request, file, limit)
+        yield SpooledBody(file, encoding == "gzip")
 
 
 async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
@@ -83,3 +105,4 @@ async def _spool(request: Request, file: IO[bytes], limit: int) -> str:
 
 
 ReceivedUpload = Annotated[Upload, Depends(received, scope="function")]
+ReceivedBody = Annotated[SpooledBody, Depends(received_body, scope="function")]

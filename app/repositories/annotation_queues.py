@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from app.repositories.pages import Chunk, Slice, chunk
 from app.repositories.results import Query
 from app.repositories.units import among
 from app.rlaif.annotation import GivenAnswer, PersonAnswer
+from app.rlaif.annotators import PersonSaid
 from app.rlaif.blending import PeopleSaid
 from app.rlaif.comparison import Answer
 from app.rlaif.routing import RoutingReason
@@ -27,13 +28,11 @@ class ItemFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """One person's answer as agreement is measured on it."""
+class CountedQueue:
+    """A queue and how many of its items are in each state."""
 
-    item_id: str
-    prompt_key: str
-    annotator: str
-    answer: PersonAnswer
+    queue: AnnotationQueue
+    items: Mapping[ItemState, int]
 
 
 def get(session: Session, project_id: str, queue_id: str, *, lock: bool = False) -> AnnotationQueue | None:
@@ -85,7 +84,7 @@ def _rows(session: Session, query: Query, slice_: Slice, *, by: Any) -> Chunk[Ro
     return Chunk(kept, len(rows) > slice_.limit, kept[-1].id if kept else None)
 
 
-def labels(session: Session, queue_id: str) -> Iterator[Labelled]:
+def labels(session: Session, queue_id: str) -> Iterator[PersonSaid]:
     """Every annotator's answer, adjudications left out: they are given on what the others disagree on."""
     query = (
         select(Annotation.item_id, AnnotationItem.prompt_key, Annotation.annotator, Annotation.answer)
@@ -93,7 +92,7 @@ def labels(session: Session, queue_id: str) -> Iterator[Labelled]:
         .where(Annotation.queue_id == queue_id, Annotation.adjudication.is_(False))
         .order_by(Annotation.id)
     )
-    return (Labelled(*row) for row in session.execute(query))
+    return (PersonSaid(*row) for row in session.execute(query))
 
 
 def given_answers(session: Session, item_ids: Collection[str]) -> dict[str, list[GivenAnswer]]:

@@ -61,6 +61,16 @@ class GivenAnswer:
     adjudication: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a person answers, in the order in which it was shown."""
+
+    answer: PersonAnswer
+    skip_reason: SkipReason | None
+    note: str | None
+    seconds: float | None
+
+
 def presentation_order(item_id: str, annotator: str) -> Order:
     """Which completion this annotator sees first: a coin that always falls the same for this item and annotator."""
     return Order.AB if derive_seed(0, "presentation", item_id, annotator) % 2 == 0 else Order.BA

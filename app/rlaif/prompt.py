@@ -15,6 +15,7 @@ from app.rlaif.comparison import Answer
 from app.rlaif.messages import Content, Message, Role
 from app.rlaif.rubric import Criterion, Rubric
 
+MOST_CANDIDATES = 64
 Candidate = Annotated[Content, StringConstraints(min_length=1)]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Author = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -80,14 +81,16 @@ class Prompt(BaseModel):
     criteria: Annotated[tuple[Criterion, ...], Field(max_length=100)] = Field(
         (), description="Criteria for this prompt alone; one of the same name replaces the rubric's"
     )
-    candidates: Annotated[tuple[Candidate, ...], Field(max_length=64)] = Field((), description="Ready-made responses")
+    candidates: Annotated[tuple[Candidate, ...], Field(max_length=MOST_CANDIDATES)] = Field(
+        (), description="Ready-made responses"
+    )
     preferences: Annotated[tuple[KnownPreference, ...], Field(max_length=2016)] = Field(
         (), description="Ready-made preferences between the candidates"
     )
-    authors: Annotated[tuple[Author | None, ...], Field(max_length=64)] = Field(
+    authors: Annotated[tuple[Author | None, ...], Field(max_length=MOST_CANDIDATES)] = Field(
         (), description="Family of the model that wrote each candidate, null where it is not known; all or none"
     )
-    annotations: Annotated[tuple[KnownAnnotation, ...], Field(max_length=100_000)] = Field(
+    annotations: Annotated[tuple[KnownAnnotation, ...], Field(max_length=1_000_000)] = Field(
         (), description="People's answers about pairs of candidates, several a pair: what judges are calibrated on"
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from app.config import Settings
 from app.db.ids import Kind
 from app.db.models import Judge, Model, PromptSet, RubricRevision
@@ -89,10 +91,15 @@ def _rubric(session: WriteSession, project_id: str, part: str | RubricIn | None)
         return None
     if isinstance(part, RubricIn):
         return _new_rubric(session, project_id, part)
-    if part.startswith(f"{Kind.RUBRIC}_"):
-        return rubrics.get(session, project_id, part).revision
-    if (revision := run_parts.revision(session, project_id, part)) is None:
-        raise NotFound.of("rubric or revision", part)
+    return named_revision(session, project_id, part)
+
+
+def named_revision(session: Session, project_id: str, id_: str) -> RubricRevision:
+    """The revision of this id, or the newest one of the rubric of this id. Raises NotFound."""
+    if id_.startswith(f"{Kind.RUBRIC}_"):
+        return rubrics.get(session, project_id, id_).revision
+    if (revision := run_parts.revision(session, project_id, id_)) is None:
+        raise NotFound.of("rubric or revision", id_)
     return revision
 
 

@@ -78,7 +78,7 @@ class AnnotationItem(Base):
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     queue_id: Mapped[Ref] = mapped_column(ForeignKey("annotation_queues.id", ondelete="CASCADE"))
     comparison_id: Mapped[Ref | None] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"))
-    content: Mapped[Json | None]  # app.rlaif.labels.LabelledPair
+    content: Mapped[Json | None]  # app.rlaif.annotated.AnnotatedPair
     content_hash: Mapped[str | None] = mapped_column(String(64))
     prompt_key: Mapped[Ref]  # what items of one prompt share: the prompt's id, or a hash of an imported one
     reason: Mapped[RoutingReason | None] = mapped_column(enum_column(RoutingReason))  # none: labels were imported

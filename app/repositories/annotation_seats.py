@@ -1,0 +1,177 @@
+"""Seats: who answers which item, until when. Time is the database's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Text, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy.orm import Session, aliased
+
+from app.db.ids import Kind, new_id
+from app.db.models import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState, RubricRevision
+from app.repositories.annotation_items import ItemContent
+from app.repositories.units import among
+from app.rlaif.comparison import Order
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSeat:
+    """A seat that this transaction has locked, and its item."""
+
+    seat: AnnotationSeat
+    item: AnnotationItem
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed seat and all that its person is shown."""
+
+    seat: AnnotationSeat
+    queue: AnnotationQueue
+    rubric: RubricRevision
+    content: ItemContent
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A stored annotation and the comparison that it is about, where it is a run's."""
+
+    annotation: Annotation
+    comparison_id: str | None
+
+
+def one_at_a_time(session: Session, queue_id: str, annotator: str) -> None:
+    """Until the transaction ends, this annotator's other claims in the queue wait: none of them takes a seat beside
+    the one taken here at the same item."""
+    key = func.hashtextextended(f"{queue_id} {annotator}", 0)
+    session.execute(select(cast(func.pg_advisory_xact_lock(key), Text)))
+
+
+def next_free(session: Session, queue_id: str, annotator: str, *, adjudication: bool) -> FreeSeat | None:
+    """The most urgent seat that is free or whose claim has run out, at an item that this annotator has no part in.
+
+    A seat that another claim has locked is passed over, not waited for.
+    """
+    query = (
+        select(AnnotationSeat, AnnotationItem)
+        .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
+        .where(
+            AnnotationItem.queue_id == queue_id,
+            AnnotationItem.state == (ItemState.ADJUDICATE if adjudication else ItemState.OPEN),
+            AnnotationSeat.adjudication == adjudication,
+            _free(),
+            ~_sits_elsewhere(annotator),
+            ~_has_answered(annotator),
+        )
+        .order_by(AnnotationItem.priority.desc(), AnnotationItem.id, AnnotationSeat.id)
+        .limit(1)
+        .with_for_update(of=AnnotationSeat, skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else FreeSeat(*row)
+
+
+def take(session: Session, seat: AnnotationSeat, annotator: str, *, token: str, order: Order, ttl_s: int) -> None:
+    """Write the claim into a locked seat."""
+    seat.annotator, seat.token, seat.order = annotator, token, order
+    seat.expires_at = func.now() + timedelta(seconds=ttl_s)
+    session.flush()
+    session.refresh(seat)
+
+
+def answer(session: Session, seat_id: str, token: str) -> AnnotationSeat | None:
+    """Turn a live claim into an answered seat; None when the token is not that of a live claim."""
+    answered = (
+        update(AnnotationSeat)
+        .where(_held(seat_id, token), AnnotationSeat.expires_at > func.now())
+        .values(answered_at=func.now())
+        .returning(AnnotationSeat)
+    )
+    return session.scalar(answered.execution_options(populate_existing=True, synchronize_session=False))
+
+
+def release(session: Session, seat_id: str, token: str) -> bool:
+    """Free a claimed seat, live or run out; False when the token is not its claim's."""
+    freed = (
+        update(AnnotationSeat)
+        .where(_held(seat_id, token))
+        .values(annotator=None, token=None, order=None, expires_at=None)
+        .returning(AnnotationSeat.id)
+    )
+    return session.scalar(freed.execution_options(synchronize_session=False)) is not None
+
+
+def find(session: Session, queue_id: str, seat_id: str) -> AnnotationSeat | None:
+    query = (
+        select(AnnotationSeat)
+        .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
+        .where(AnnotationItem.queue_id == queue_id, AnnotationSeat.id == seat_id)
+    )
+    return session.scalar(query.execution_options(populate_existing=True))
+
+
+def add(session: Session, project_id: str, seats: Sequence[tuple[str, bool]]) -> None:
+    """Free seats: (item id, whether for an adjudicator) each."""
+    if seats:
+        rows = [
+            {"id": new_id(Kind.ANNOTATION_SEAT), "project_id": project_id, "item_id": item_id, "adjudication": last}
+            for item_id, last in seats
+        ]
+        session.execute(insert(AnnotationSeat), rows)
+
+
+def remove_free(session: Session, item_id: str, count: int) -> None:
+    """Take away up to so many seats that nobody holds."""
+    free = (
+        select(AnnotationSeat.id)
+        .where(AnnotationSeat.item_id == item_id, AnnotationSeat.adjudication.is_(False), _free())
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        delete(AnnotationSeat)
+        .where(AnnotationSeat.id.in_(free.scalar_subquery()))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def waiting(session: Session, item_ids: Collection[str]) -> set[str]:
+    """The items at which some annotator's seat is not answered."""
+    query = select(AnnotationSeat.item_id).where(
+        among(AnnotationSeat.item_id, item_ids),
+        AnnotationSeat.adjudication.is_(False),
+        AnnotationSeat.answered_at.is_(None),
+    )
+    return set(session.scalars(query))
+
+
+def _held(seat_id: str, token: str) -> ColumnElement[bool]:
+    return (AnnotationSeat.id == seat_id) & (AnnotationSeat.token == token) & AnnotationSeat.answered_at.is_(None)
+
+
+def _free() -> ColumnElement[bool]:
+    return AnnotationSeat.answered_at.is_(None) & or_(
+        AnnotationSeat.annotator.is_(None), AnnotationSeat.expires_at <= func.now()
+    )
+
+
+def _sits_elsewhere(annotator: str) -> ColumnElement[bool]:
+    other = aliased(AnnotationSeat)
+    return (
+        select(text("1"))
+        .select_from(other)
+        .where(other.item_id == AnnotationSeat.item_id, other.annotator == annotator, other.id != AnnotationSeat.id)
+        .exists()
+    )
+
+
+def _has_answered(annotator: str) -> ColumnElement[bool]:
+    return (
+        select(text("1"))
+        .select_from(Annotation)
+        .where(Annotation.item_id == AnnotationSeat.item_id, Annotation.annotator == annotator)
+        .exists()
+    )
