@@ -5,13 +5,10 @@ Only questions without a stored verdict are asked. An INVALID verdict is a verdi
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvloop
 from pydantic import TypeAdapter
 
 from app.errors import ServiceError
@@ -23,11 +20,12 @@ from app.services.answer_sets import get as get_answer_set
 from app.services.judges import require_address
 from app.services.secrets import reveal
 from workers.judges.build import build_judge
-from workers.judges.protocol import Judge, JudgeBudgetReached, Judged, JudgeMisconfigured, JudgeUnavailable
+from workers.judges.protocol import Judge, JudgeBudgetReached, JudgeMisconfigured, JudgeUnavailable
 from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
 from workers.stages.docket import Docket, Questions
 from workers.stages.inputs import stopped
-from workers.stages.ledger import POLL_S, Ledger
+from workers.stages.ledger import Ledger
+from workers.stages.listening import listen
 from workers.stages.weights import model_directory
 
 
@@ -46,7 +44,7 @@ def ask(context: StageContext, docket: Docket) -> None:
     ledger = Ledger(context, docket, spent=spent, stored=len(answered))
     questions = Questions(context, docket, answered)
     try:
-        asyncio.run(_listen(context, docket, questions, ledger))
+        uvloop.run(listen(context, _build(context, docket.judge, ledger), questions, ledger))
     except JudgeMisconfigured as error:
         raise StageRefused("judge_misconfigured", f"judge {docket.judge.name!r}: {error}") from error
     except JudgeBudgetReached as error:
@@ -56,39 +54,6 @@ def ask(context: StageContext, docket: Docket) -> None:
         raise GiveBack(JUDGE_UNAVAILABLE, detail, retry_after_s=error.retry_after_s) from error
     if questions.cut:
         raise stopped(context)
-
-
-async def _listen(context: StageContext, docket: Docket, questions: Questions, ledger: Ledger) -> None:
-    """Store answers as they come, however the judge ends: a paid verdict is never lost."""
-    async with aclosing(_build(context, docket.judge, ledger)) as judge, aclosing(judge.judge(questions)) as answers:
-        try:
-            await _store_all(context, answers, ledger)
-        finally:
-            ledger.store()
-
-
-async def _store_all(context: StageContext, answers: AsyncGenerator[Judged, None], ledger: Ledger) -> None:
-    """Wakes at least every POLL_S, so that a lone answer is stored in time and a stop does not wait for slow calls."""
-    upcoming = asyncio.ensure_future(anext(answers, None))
-    stop_at: float | None = None
-    try:
-        while True:
-            await asyncio.wait({upcoming}, timeout=POLL_S)
-            if upcoming.done():
-                answer = upcoming.result()
-                if answer is None:
-                    return
-                ledger.add(answer)
-                upcoming = asyncio.ensure_future(anext(answers, None))
-            if ledger.due():
-                ledger.store()
-            if stop_at is None and context.progress.should_stop():
-                stop_at = time.monotonic() + context.settings.stop_grace_s / 2
-            if stop_at is not None and time.monotonic() > stop_at:
-                raise stopped(context)
-    finally:
-        upcoming.cancel()
-        await asyncio.wait({upcoming})
 
 
 def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:

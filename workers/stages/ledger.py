@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -15,67 +17,107 @@ from workers.judges.protocol import Judged, JudgedAnswer
 from workers.stages.contract import StageContext
 from workers.stages.docket import Docket
 
-STORED_AT_ONCE = 50
-STORED_WITHIN_S = 0.5
+STORED_AT_ONCE = 100
+STORED_WITHIN_S = 0.3
+UNSTORED_AT_MOST = 500
+"""Answers that a `kill -9` may lose beside those in flight: reading waits while there are more."""
+
+NEAR_ANSWERS = 1000
+"""With less of the budget left than so many answers cost, each one is stored before the next is read."""
+
 POLL_S = 0.2
-"""How often a waiting stage wakes, so that a lone answer is stored in time."""
 
 
 class Ledger:
-    """The answers of one docket that are not stored yet, and what the run has spent."""
+    """The answers of one docket that are not stored yet, and what the run has spent.
+
+    Belongs to one event loop. Storing itself waits in a thread, so that calls go on while PostgreSQL commits.
+    """
 
     def __init__(self, context: StageContext, docket: Docket, *, spent: Decimal, stored: int) -> None:
         self._context = context
         self._docket = docket
         self._waiting: list[JudgedAnswer] = []
-        self._waiting_since = 0.0
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._storing = asyncio.Lock()
         self._stored = stored
         limit = context.work.recipe.budget.judge_usd
         self._limit = None if limit is None else Decimal(str(limit))
+        self._dearest = Decimal(0)
         self.spent = spent
 
     def may_spend(self) -> bool:
         """Whether the run's budget allows one more call; answers in flight are not known yet."""
         return self._limit is None or self.spent < self._limit
 
-    def add(self, judged: Judged) -> None:
-        """What one question got waits together, and is stored in one transaction."""
-        if not self._waiting:
-            self._waiting_since = time.monotonic()
+    async def add(self, judged: Judged) -> None:
+        """What one question got waits together, and is stored in one transaction.
+
+        Returns at once, unless too much waits, or the budget is nearly spent: then the run's other shards must know of
+        each answer before they ask on.
+        """
         self._waiting += judged.verdicts()
         self.spent += judged.cost_usd
+        self._dearest = max(self._dearest, judged.cost_usd)
+        self._some.set()
+        if len(self._waiting) >= STORED_AT_ONCE:
+            self._enough.set()
+        if len(self._waiting) >= UNSTORED_AT_MOST or self._is_near_limit():
+            await self.store()
 
-    def due(self) -> bool:
-        """Under a budget each answer is due at once: the run's other shards must know of it before they ask on."""
-        if self._limit is not None and self._waiting:
-            return True
-        waited = time.monotonic() - self._waiting_since
-        return len(self._waiting) >= STORED_AT_ONCE or (bool(self._waiting) and waited >= STORED_WITHIN_S - POLL_S)
+    async def keep_storing(self) -> None:
+        """Store whenever enough waits or anything has waited for long; ends only by an error or by being cancelled."""
+        while True:
+            await self._some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STORED_WITHIN_S):
+                    await self._enough.wait()
+            await self.store()
 
-    def store(self) -> None:
+    async def store(self) -> None:
         """Write what is waiting. What was paid for is held for the time of a lease while the database is away."""
-        if not self._waiting:
+        async with self._storing:
+            batch, self._waiting = self._waiting, []
+            self._some.clear()
+            self._enough.clear()
+            if not batch:
+                return
+            writing = asyncio.ensure_future(asyncio.to_thread(self._write_patiently, batch))
+            try:
+                await asyncio.shield(writing)
+            finally:
+                await asyncio.wait({writing})  # a thread cannot be cancelled
+                self._settle(batch, writing)
+
+    def _settle(self, batch: list[JudgedAnswer], writing: asyncio.Future[Decimal]) -> None:
+        if writing.exception() is not None:
+            self._waiting = batch + self._waiting
             return
+        self.spent = writing.result() + sum((answer.cost_usd for answer in self._waiting), Decimal(0))
+        self._stored += len(batch)
+        self._context.progress.report(self._stored, self._docket.size, {})
+
+    def _is_near_limit(self) -> bool:
+        return self._limit is not None and self._limit - self.spent < NEAR_ANSWERS * self._dearest
+
+    def _write_patiently(self, batch: Sequence[JudgedAnswer]) -> Decimal:
         until = time.monotonic() + self._context.settings.lease_s
         while True:
             try:
-                self._write()
-                break
+                return self._write(batch)
             except (OperationalError, InterfaceError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(POLL_S)
-        self._stored += len(self._waiting)
-        self._waiting = []
-        self._context.progress.report(self._stored, self._docket.size, {})
 
-    def _write(self) -> None:
-        """One transaction: done again it adds nothing, nor to what was spent. Learns what other shards spent."""
+    def _write(self, batch: Sequence[JudgedAnswer]) -> Decimal:
+        """One transaction: done again it adds nothing, nor to what was spent. Gives what the run has spent by then."""
         with self._context.transaction() as session:
-            rows = {new_id(Kind.VERDICT): answer for answer in self._waiting}
+            rows = {new_id(Kind.VERDICT): answer for answer in batch}
             added = add_verdicts(session, [self._row(id_, answer) for id_, answer in rows.items()])
             add_spending(session, self._context.work.stage_id, _spending([rows[id_] for id_ in added]))
-            self.spent = judge_usd_spent(session, self._context.work.run_id)
+            return judge_usd_spent(session, self._context.work.run_id)
 
     def _row(self, id_: str, answer: JudgedAnswer) -> dict[str, Any]:
         work = self._context.work
