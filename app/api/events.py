@@ -14,7 +14,8 @@ from app.api.bodies import StrictRoute
 from app.api.dependencies import Reader, ReadSession, ReadSessions
 from app.api.notifications import Notifications, RunNotifications
 from app.api.pagination import Paging
-from app.api.runs import RunId, rung
+from app.api.polling import rung
+from app.api.runs import RunId
 from app.db.models import Event
 from app.db.session import SessionFactory
 from app.observability import log

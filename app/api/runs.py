@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Path, Query, Response
+from sqlalchemy.orm import Session
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import (
     CurrentSettings,
     Reader,
     ReadSession,
-    ReadSessions,
     Store,
     Writer,
     WriteSession,
     path_id,
 )
 from app.api.idempotency import Once
-from app.api.notifications import Notifications, RunNotifications
 from app.api.pagination import Paging
+from app.api.polling import UNCHANGED, Polling, Wait
 from app.db.ids import Kind
 from app.db.models import RunKind, RunStatus
-from app.db.session import SessionFactory
 from app.repositories.runs import RunMark
 from app.schemas.page import Page
 from app.schemas.run import ResumeIn, RunIn, RunOut, RunSummaryOut
@@ -35,10 +31,6 @@ router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
 RunId = Annotated[
     str, path_id(Kind.RUN), Path(description="Id of the run", examples=["run_01m7xk5mgzeyva4mageqj2tqtk"])
 ]
-MAX_WAIT_S = 60
-_RECHECK_S = 10.0  # between looks at the version while nobody rings: a lost notification costs no more
-_POLL_AGAIN_S = "2"
-_VERSION = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 @router.post("/runs", status_code=201, response_model=RunOut, operation_id="create_run")
@@ -71,35 +63,14 @@ def list_runs(
     return paging.page(found, RunSummaryOut.model_validate)
 
 
-@router.get(
-    "/runs/{run_id}",
-    response_model=RunOut,
-    operation_id="get_run",
-    responses={304: {"description": "Nothing has changed since the version in `If-None-Match`"}},
-)
-async def get_run(
-    run_id: RunId,
-    caller: Reader,
-    sessions: ReadSessions,
-    notifications: Notifications,
-    request: Request,
-    wait: Annotated[
-        int, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a change; a finished run answers at once")
-    ] = 0,
-) -> Response:
+@router.get("/runs/{run_id}", response_model=RunOut, operation_id="get_run", responses=UNCHANGED)
+async def get_run(run_id: RunId, caller: Reader, poll: Polling, wait: Wait = 0) -> Response:
     """Get a run with its stages: how far, how fast, how long still, at what cost.
 
     Polling is cheap: send the `ETag` back as `If-None-Match` and get 304 while nothing has changed. With `wait` the
     answer comes as soon as something does; without `If-None-Match` that is the next change from now on.
     """
-    known = _versions(request)
-    if known or wait:
-        mark = await run_in_threadpool(_mark, sessions, caller.project_id, run_id)
-        if wait and not mark.status.terminal and (not known or mark.version in known):
-            mark = await _changed(sessions, notifications, caller.project_id, run_id, since=mark.version, wait_s=wait)
-        if mark.version in known:
-            return Response(status_code=304, headers=_headers(mark))
-    return await run_in_threadpool(_answer, sessions, caller.project_id, run_id)
+    return await poll(run_id, wait, lambda session: _shown(session, caller.project_id, run_id))
 
 
 @router.post("/runs/{run_id}:cancel", operation_id="cancel_run")
@@ -130,46 +101,6 @@ def retry_run(run_id: RunId, caller: Writer, session: WriteSession) -> RunOut:
     return RunOut.of(runs.retry(session, caller.project_id, run_id))
 
 
-async def _changed(
-    sessions: SessionFactory, notifications: RunNotifications, project_id: str, run_id: str, *, since: int, wait_s: int
-) -> RunMark:
-    """The run's mark once its version is not `since`, or when the time is up. Holds no connection while it waits."""
-    deadline = asyncio.get_running_loop().time() + wait_s
-    with notifications.subscribe(run_id) as bell:
-        while True:
-            bell.clear()
-            mark = await run_in_threadpool(_mark, sessions, project_id, run_id)
-            left = deadline - asyncio.get_running_loop().time()
-            if mark.version != since or left <= 0:
-                return mark
-            await rung(bell, timeout_s=min(left, _RECHECK_S))
-
-
-async def rung(bell: asyncio.Event, *, timeout_s: float) -> bool:
-    """Whether the bell rang in time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await bell.wait()
-    except TimeoutError:
-        return False
-
-
-def _mark(sessions: SessionFactory, project_id: str, run_id: str) -> RunMark:
-    with sessions() as session:
-        return runs.mark(session, project_id, run_id)
-
-
-def _answer(sessions: SessionFactory, project_id: str, run_id: str) -> Response:
-    with sessions() as session:
-        run = RunOut.of(runs.get(session, project_id, run_id))
-    headers = _headers(RunMark(run.version, run.status))
-    return Response(run.model_dump_json(), headers=headers, media_type="application/json")
-
-
-def _versions(request: Request) -> set[int]:
-    return {int(version) for version in _VERSION.findall(request.headers.get("if-none-match", ""))}
-
-
-def _headers(mark: RunMark) -> dict[str, str]:
-    headers = {"ETag": f'W/"{mark.version}"', "Cache-Control": "private, no-cache"}
-    return headers if mark.status.terminal else {**headers, "Retry-After": _POLL_AGAIN_S}
+def _shown(session: Session, project_id: str, run_id: str) -> tuple[RunOut, RunMark]:
+    run = RunOut.of(runs.get(session, project_id, run_id))
+    return run, RunMark(run.version, run.status)
