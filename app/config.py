@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None, description="Encrypts stored secrets: urlsafe base64 of 32 bytes. Without it no secret can be stored."
     )
+    prices: Path | None = Field(
+        None, description="JSON or TOML table of what judges' tokens cost, for judges that do not state it"
+    )
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database_pool: Annotated[int, Field(ge=1, le=200)] = Field(10, description="Connections a process may hold")

@@ -13,6 +13,7 @@ from app.rlaif.rubric import Criterion, Rubric
 Family = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Price = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
+PerMinute = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -76,8 +77,27 @@ class OpenAIJudge(_Judge):
     outage_after: Annotated[int, Field(strict=True, ge=1, le=10_000)] = Field(
         20, description="Calls in a row that do not reach the endpoint before the shard is given back to wait"
     )
-    usd_per_million_input_tokens: Price = 0.0
-    usd_per_million_output_tokens: Price = 0.0
+    requests_per_minute: PerMinute | None = Field(
+        None, description="What the endpoint allows this key, kept by all workers together; null: learned from its 429s"
+    )
+    tokens_per_minute: PerMinute | None = Field(
+        None, description="As requests_per_minute, for the tokens read and written; a call is counted before it is made"
+    )
+    usd_per_million_input_tokens: Price | None = Field(
+        None, description="Null: the operator's price table decides, by the model's name"
+    )
+    usd_per_million_output_tokens: Price | None = Field(None, description="As usd_per_million_input_tokens")
+    usd_per_million_cached_input_tokens: Price | None = Field(
+        None, description="For input tokens that the endpoint reports as cached; null: as any others"
+    )
+
+    @model_validator(mode="after")
+    def _prices_come_together(self) -> Self:
+        if (self.usd_per_million_input_tokens is None) != (self.usd_per_million_output_tokens is None):
+            raise ValueError("give both prices, of input and of output tokens, or leave both to the price table")
+        if self.usd_per_million_cached_input_tokens is not None and self.usd_per_million_input_tokens is None:
+            raise ValueError("a price of cached input tokens needs those of input and output tokens beside it")
+        return self
 
     @field_validator("base_url")
     @classmethod
@@ -113,4 +133,64 @@ class ReplayJudge(_Judge):
     answers: Name = Field(description="Id of the uploaded answer set")
 
 
-JudgeSpec = Annotated[ChecksJudge | OpenAIJudge | LocalJudge | ReplayJudge, Field(discriminator="kind")]
+class PanelJudge(_Judge):
+    """Several judges that are asked every question; their beliefs become one by a calibration's weights."""
+
+    kind: Literal["panel"] = "panel"
+    members: Annotated[tuple[Name, ...], Field(min_length=2, max_length=16)] = Field(
+        description="Ids of judges that answer themselves, no panels or cascades"
+    )
+    calibration: Name | None = Field(
+        None, description="Id of a calibration of these members; without one each has an equal vote, which is dangerous"
+    )
+
+    @field_validator("members")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value)
+
+
+class CascadeJudge(_Judge):
+    """Judges from cheap to strong: each is asked about what the one before was not sure enough of."""
+
+    kind: Literal["cascade"] = "cascade"
+    steps: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Ids of judges that answer themselves, the cheapest first"
+    )
+    maximum_risk: Annotated[float, Field(strict=True, gt=0, lt=0.5, allow_inf_nan=False)] = Field(
+        description="How often people may prefer the other side of what is decided; a calibration sets the thresholds"
+    )
+    then: Literal["people", "drop", "keep"] = Field(
+        "people", description="What no step decides: put aside for people, dropped, or kept as the last judge has it"
+    )
+    calibration: Name | None = Field(
+        None, description="Id of a calibration of these steps at this risk; without one only a calibration can use it"
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value)
+
+
+SingleSpec = ChecksJudge | OpenAIJudge | LocalJudge | ReplayJudge
+"""The kinds that answer themselves."""
+
+JudgeSpec = Annotated[SingleSpec | PanelJudge | CascadeJudge, Field(discriminator="kind")]
+
+
+def members_of(spec: SingleSpec | PanelJudge | CascadeJudge) -> tuple[str, ...]:
+    """The ids of the judges that a panel or cascade asks, in order; of a judge that answers itself none."""
+    match spec:
+        case PanelJudge():
+            return spec.members
+        case CascadeJudge():
+            return spec.steps
+        case _:
+            return ()
+
+
+def _distinct(ids: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [id_ for place, id_ in enumerate(ids) if id_ in ids[:place]]:
+        raise ValueError(f"{twice[0]!r} is named twice: each judge is asked once")
+    return ids

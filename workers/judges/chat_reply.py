@@ -36,9 +36,20 @@ class Choice(BaseModel):
     logprobs: Logprobs | None = None
 
 
+class PromptTokens(BaseModel):
+    cached_tokens: _TokenCount | None = None
+
+
 class Usage(BaseModel):
     prompt_tokens: _TokenCount
     completion_tokens: _TokenCount
+    prompt_tokens_details: PromptTokens | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompt's tokens, those that the endpoint had in its cache."""
+        details = self.prompt_tokens_details
+        return 0 if details is None else min(details.cached_tokens or 0, self.prompt_tokens)
 
 
 class ChatReply(BaseModel):

@@ -25,6 +25,7 @@ MAX_REPLY_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10.0
 _EXCERPT = 500
 _DOWN = frozenset({502, 503, 504, 529})
+_OVERLOADED = frozenset({503, 529})
 _MISCONFIGURED = frozenset({401, 403, 404, 405})
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
@@ -34,7 +35,8 @@ class CallFailed:
     """A call without a usable reply.
 
     `transient`: asking again may help. `down`: the endpoint itself was not reached. `connected` is False when not
-    even a connection was made, so nothing was said about the question.
+    even a connection was made, so nothing was said about the question. `refused`: too soon after other calls (429);
+    `strained`: the endpoint is overloaded, or did not reply in time.
     """
 
     reason: InvalidReason
@@ -42,6 +44,8 @@ class CallFailed:
     transient: bool = True
     down: bool = False
     connected: bool = True
+    refused: bool = False
+    strained: bool = False
     retry_after_s: float | None = None
 
 
@@ -98,7 +102,7 @@ class Endpoint:
                 InvalidReason.SERVER, self.redacted(f"no connection: {error}"), down=True, connected=False
             )
         except TimeoutError:
-            return CallFailed(InvalidReason.TIMEOUT, f"no complete reply within {timeout_s:g} s")
+            return CallFailed(InvalidReason.TIMEOUT, f"no complete reply within {timeout_s:g} s", strained=True)
         except aiohttp.ClientError as error:
             return CallFailed(InvalidReason.SERVER, self.redacted(f"{type(error).__name__}: {error}"))
 
@@ -140,6 +144,8 @@ class Endpoint:
             detail,
             transient=response.status >= 500 or response.status in _TRANSIENT,
             down=response.status in _DOWN,
+            refused=response.status == 429,
+            strained=response.status in _OVERLOADED,
             retry_after_s=retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
         )
 

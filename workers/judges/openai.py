@@ -10,19 +10,22 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from app.addresses import Network
+from app.rlaif.comparison import InvalidReason
 from app.rlaif.judges import OpenAIJudge
+from app.rlaif.prices import FREE, PriceTable, Tariff, tariff_of
 from app.rlaif.questions import Question
 from app.rlaif.rendering import ChatMessages, prompt_hash
 from workers.judges.chat_reply import ChatReply, Usage
 from workers.judges.endpoint import CallFailed, Endpoint
 from workers.judges.gate import Gate, unreachable
 from workers.judges.in_flight import in_flight
+from workers.judges.limits import Limits, Stated, alone
 from workers.judges.protocol import JudgeBudgetReached, Judged, JudgeMisconfigured, JudgeUnavailable
 
 FIRST_BACKOFF_S = 0.5
@@ -33,11 +36,18 @@ _CHARACTERS_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class _Calls:
-    """The calls spent on one question so far, and the time by which they must end."""
+    """The calls spent on one question so far, and the time left for them; waiting for one's turn takes none of it.
+
+    `tokens` is what one call will probably take. A call that was refused (429) while others were answered is no
+    attempt: `answers` is how many had been at the last refusal, `counted` the attempts.
+    """
 
     messages: ChatMessages
-    deadline: float
+    tokens: float
+    left_s: float
     made: int = 0
+    counted: int = 0
+    answers: int = -1
     latency_s: float = 0.0
     failure: CallFailed = field(init=False)
 
@@ -52,8 +62,13 @@ class EndpointJudge:
         api_key: str | None,
         may_spend: Callable[[], bool],
         private_networks: Sequence[Network],
+        tariff: Tariff | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        """Without `limits` that it shares with others, the judge goes by what its own calls meet."""
         self._spec = spec
+        self._tariff = tariff or tariff_of(spec, PriceTable()) or FREE
+        self._limits = limits or alone(Stated.of(spec))
         self._may_spend = may_spend
         self._endpoint = Endpoint(
             spec.base_url,
@@ -62,65 +77,90 @@ class EndpointJudge:
             private_networks=private_networks,
         )
 
-    def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
+    async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured, JudgeUnavailable or JudgeBudgetReached, after what is in flight is answered."""
-        gate = Gate(outage_after=self._spec.outage_after)
-        return in_flight(questions, partial(self._ask, gate=gate), limit=self._spec.max_concurrency)
+        async with self._limits as gate:
+            answers = in_flight(questions, partial(self._ask, gate=gate), limit=self._spec.max_concurrency)
+            async with aclosing(answers):
+                async for judged in answers:
+                    yield judged
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 
     async def _ask(self, question: Question, *, gate: Gate) -> Judged:
-        await gate.wait()
-        calls = _Calls(question.messages(), deadline=_now() + self._spec.question_timeout_s)
-        while (reply := await self._call(calls, gate)) is None:
+        messages = question.messages()
+        tokens = 0.0 if self._spec.tokens_per_minute is None else self._expected_tokens(messages)
+        calls = _Calls(messages, tokens, left_s=self._spec.question_timeout_s)
+        while (chat := await self._call(calls, gate)) is None:
             failure = calls.failure
-            delay = failure.retry_after_s if failure.retry_after_s is not None else _backoff_s(calls.made)
-            exhausted = calls.made >= self._spec.max_attempts or _now() + delay >= calls.deadline
+            delay = 0.0 if failure.retry_after_s is not None else _backoff_s(calls.made)
+            calls.left_s -= delay
+            exhausted = calls.counted >= self._spec.max_attempts or calls.left_s <= 0
             if not failure.transient or exhausted:
                 return self._given_up(question, calls, gate)
-            await gate.wait(delay)
-        return self._read(question, calls, reply)
+            if delay:
+                await gate.wait(delay)
+        return self._read(question, calls, chat)
 
     async def _call(self, calls: _Calls, gate: Gate) -> ChatReply | None:
         """One call; None when it failed, and `calls.failure` says how."""
-        if not self._may_spend():
-            raise gate.close(JudgeBudgetReached("the run's budget for judging is reached: raise it and resume the run"))
-        calls.made += 1
-        started = _now()
-        left_s = max(calls.deadline - started, 0.001)
+        began_at = await gate.enter(calls.tokens)
+        spare_tokens = 0.0
         try:
-            outcome = await self._endpoint.call(
-                self._payload(calls.messages), timeout_s=min(self._spec.timeout_s, left_s)
-            )
+            if not self._may_spend():
+                raise gate.close(
+                    JudgeBudgetReached("the run's budget for judging is reached: raise it and resume the run")
+                )
+            calls.made += 1
+            timeout_s = min(self._spec.timeout_s, max(calls.left_s, 0.001))
+            outcome = await self._endpoint.call(self._payload(calls.messages), timeout_s=timeout_s)
+            calls.latency_s = _now() - began_at
+            calls.left_s -= calls.latency_s
+            if isinstance(outcome, CallFailed):
+                calls.failure = outcome
+                self._tell(gate, calls, began_at=began_at)
+                return None
+            gate.reached()
+            if calls.tokens and outcome.usage is not None:
+                spare_tokens = calls.tokens - outcome.usage.prompt_tokens - outcome.usage.completion_tokens
+            return outcome
         except JudgeMisconfigured as error:
             raise gate.close(error) from error
-        calls.latency_s = _now() - started
-        if isinstance(outcome, CallFailed):
-            calls.failure = outcome
-            self._tell(gate, outcome)
-            return None
-        gate.reached()
-        return outcome
+        finally:
+            gate.leave(spare_tokens=spare_tokens)
 
-    def _tell(self, gate: Gate, failure: CallFailed) -> None:
-        """What one call's failure means for all the others."""
+    def _tell(self, gate: Gate, calls: _Calls, *, began_at: float) -> None:
+        """What one call's failure means for all the others, and whether it was an attempt."""
+        failure = calls.failure
+        gate.failed()
+        if failure.retry_after_s is not None:
+            self._hold(gate, failure, failure.retry_after_s)
+        if not failure.refused:
+            calls.counted += 1
+        else:
+            calls.counted += gate.answers in (calls.answers, 0) or calls.answers < 0
+            calls.answers = gate.answers
+            gate.refused(failure.detail, began_at=began_at)
+            return
+        if failure.strained:
+            gate.strained(began_at=began_at)
         if failure.down:
             gate.missed(failure.detail, retry_after_s=failure.retry_after_s)
-        else:
+        elif failure.connected and failure.reason is not InvalidReason.TIMEOUT:
             gate.reached()
-        if failure.retry_after_s is None:
-            return
-        if failure.retry_after_s >= self._spec.question_timeout_s:
-            message = f"the judge endpoint asks to be left alone for {failure.retry_after_s:g} s: {failure.detail}"
-            raise gate.close(JudgeUnavailable(message, retry_after_s=failure.retry_after_s))
-        gate.hold(failure.retry_after_s)
+
+    def _hold(self, gate: Gate, failure: CallFailed, seconds: float) -> None:
+        gate.hold(seconds)
+        if seconds >= self._spec.question_timeout_s:
+            message = f"the judge endpoint asks to be left alone for {seconds:g} s: {failure.detail}"
+            raise gate.close(JudgeUnavailable(message, retry_after_s=seconds))
 
     def _given_up(self, question: Question, calls: _Calls, gate: Gate) -> Judged:
         failure = calls.failure
         if not failure.connected:
             # Nobody heard the question, so there is no verdict to call invalid.
-            raise gate.close(unreachable(failure.detail, retry_after_s=failure.retry_after_s))
+            raise gate.outage(unreachable(failure.detail, retry_after_s=failure.retry_after_s))
         return self._recorded(Judged(question.unanswered(failure.reason)), calls, raw_text=failure.detail)
 
     def _read(self, question: Question, calls: _Calls, chat: ChatReply) -> Judged:
@@ -131,7 +171,7 @@ class EndpointJudge:
             reply=reply,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
-            cost_usd=self._cost(usage),
+            cost_usd=self._tariff.cost(usage.prompt_tokens, usage.completion_tokens, cached_tokens=usage.cached_tokens),
         )
         return self._recorded(judged, calls, raw_text=self._endpoint.redacted(chat.text))
 
@@ -155,11 +195,8 @@ class EndpointJudge:
             payload |= {"logprobs": True, "top_logprobs": self._spec.top_logprobs}
         return payload
 
-    def _cost(self, usage: Usage) -> Decimal:
-        dollars = usage.prompt_tokens * Decimal(
-            str(self._spec.usd_per_million_input_tokens)
-        ) + usage.completion_tokens * Decimal(str(self._spec.usd_per_million_output_tokens))
-        return dollars / 1_000_000
+    def _expected_tokens(self, messages: ChatMessages) -> float:
+        return _estimated(messages, "").prompt_tokens + self._spec.max_tokens
 
 
 def _backoff_s(made: int) -> float:

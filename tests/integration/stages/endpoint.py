@@ -50,6 +50,7 @@ class RunningJudge:
             "max_concurrency": 4,
             "max_attempts": 1,
             "usd_per_million_input_tokens": USD_PER_MILLION,
+            "usd_per_million_output_tokens": 0.0,
         } | changed
 
     def _serve(self) -> None:

@@ -1,0 +1,67 @@
+"""How fast an endpoint may be called: what it refused is learned, approached again slowly, and shared by its callers.
+
+Pure. The growth is CUBIC's (RFC 9438): quick at first, flat near what was last refused, quick again beyond it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+BACK_OFF = 0.05
+"""How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
+
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 15.0
+FLIGHT_PERIOD_S = 5.0
+AGREED = 0.8
+"""Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
+
+ENOUGH_CALLS = 20
+STRAINED_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What an endpoint last refused to exceed, how long ago, and how long until that is tried again."""
+
+    value: float
+    since_s: float
+    period_s: float
+
+    def allowed(self) -> float:
+        """`value` again after one period; a twentieth less at first, 1.4 times as much after three."""
+        return self.value * (1.0 + BACK_OFF * (self.since_s / self.period_s - 1.0) ** 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Calls of a while that has just passed: how many were made, and of them accepted, in how many seconds."""
+
+    made: int
+    accepted: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.accepted / self.seconds
+
+
+def refused_rate(known: Ceiling | None, accepted_per_second: float, *, sure: bool) -> Ceiling:
+    """The ceiling after an answer 429. `sure`: so many calls were made that the accepted ones measure the limit."""
+    if known is None:
+        return Ceiling(max(accepted_per_second, 1.0), 0.0, FIRST_PERIOD_S)
+    tried = known.allowed()
+    value = min(tried, max(accepted_per_second, 0.5 * tried)) if sure else 0.85 * tried
+    agreed = value >= AGREED * known.value and known.value >= AGREED * value
+    period = min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S
+    return Ceiling(max(value, 0.01), 0.0, period)
+
+
+def strained_flight(in_flight: float) -> Ceiling:
+    """The ceiling of calls in flight after an endpoint was overloaded with so many: HTTP 503, or no reply in time."""
+    return Ceiling(max(STRAINED_SHARE * in_flight, 1.0), 0.0, FLIGHT_PERIOD_S)
+
+
+def endpoint_key(base_url: str, model: str, secret: str | None) -> str:
+    """Who is limited: providers count by account and model. Hex SHA-256, the same for every judge that shares it."""
+    return hashlib.sha256("\n".join((base_url, model, secret or "")).encode()).hexdigest()
