@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import AnswerSet, Judge, Model, PromptSet, Rubric, Secret
+from app.db.models import AnnotationQueue, AnswerSet, Judge, Model, PromptSet, Rubric, Secret
 from app.errors import Conflict
 
 
@@ -13,7 +13,9 @@ class NameTaken(Conflict):
     """Raised when the project already has an object of this kind and name."""
 
 
-def insert_named(session: Session, row: AnswerSet | Judge | Model | PromptSet | Rubric | Secret) -> None:
+def insert_named(
+    session: Session, row: AnnotationQueue | AnswerSet | Judge | Model | PromptSet | Rubric | Secret
+) -> None:
     """Raises NameTaken; the transaction is then over."""
     session.add(row)
     try:
