@@ -33,12 +33,14 @@ from app.rlaif.panel import LabelledComparison, cross_validated, effective_votes
 from app.rlaif.preferences import aggregate
 from app.rlaif.recipe import PreferConfig
 from app.rlaif.reliability import calibration_error, correctness, fit_isotonic, fit_temperature
-from benchmarks import trajectories
+from benchmarks import injection, trajectories
 from benchmarks.figures import Figure, conclude, show
 from benchmarks.human_labels import HumanLabelled, llmbar, pandalm, replayed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-REPEATS = 20
+REPEATS = 1000
+"""So that a mean over divisions is known to about 0.0001: one division differs from another by 0.004."""
+
 CONFIG = PreferConfig()
 
 # Right verdicts of 838, an unparseable one being wrong: the sums of correct_False and correct_True over the five files
@@ -73,7 +75,9 @@ class Stacked:
 
     def __str__(self) -> str:
         each = self.repeats.mean(axis=1)
-        return f"{each.mean():.4f} ({each.min():.3f}..{each.max():.3f} by division), ECE {self.calibration_error:.3f}"
+        error = each.std() / np.sqrt(len(each))
+        spread = f"{each.min():.3f}..{each.max():.3f} by division"
+        return f"{each.mean():.4f} +- {error:.4f} ({spread}), ECE {self.calibration_error:.3f}"
 
 
 def main() -> int:
@@ -83,7 +87,8 @@ def main() -> int:
     if not (directory / "llmbar.jsonl").exists():
         print(f"skipped: there is no llmbar.jsonl in {directory}; name the data's directory with --data DIR")
         return 2
-    return conclude([*measure_llmbar(directory), *measure_pandalm(directory), *trajectories.measure(directory)])
+    stored = [*measure_llmbar(directory), *measure_pandalm(directory), *trajectories.measure(directory)]
+    return conclude([*stored, *injection.measure()])
 
 
 def measure_llmbar(directory: Path) -> list[Figure]:

@@ -75,7 +75,8 @@ def _of_belief(figures: PairQuality) -> Iterator[PairWarning]:
 
 def _of_short_cuts(figures: PairQuality) -> Iterator[PairWarning]:
     length, surface = figures.length, figures.surface
-    if length is not None and max(length.auc, 1 - length.auc) > LENGTH_DECIDES:
+    decided = sum(cohort.first + cohort.second for cohort in figures.cohorts.values())
+    if length is not None and decided >= ENOUGH_TO_TELL and max(length.auc, 1 - length.auc) > LENGTH_DECIDES:
         side = "longer" if length.auc > 0.5 else "shorter"
         yield PairWarning(
             code="length_decides",
