@@ -36,9 +36,13 @@ class ItemContent:
 
 
 def locked(session: Session, item_ids: Collection[str]) -> list[AnnotationItem]:
-    """The items as they stand once nobody else is settling them."""
+    """The items as they stand once nobody else is settling them.
+
+    FOR NO KEY UPDATE: every annotation that comes in holds a key share of its item, and two of them must not wait for
+    each other.
+    """
     query = select(AnnotationItem).where(among(AnnotationItem.id, item_ids)).order_by(AnnotationItem.id)
-    return list(session.scalars(query.with_for_update().execution_options(populate_existing=True)))
+    return list(session.scalars(query.with_for_update(key_share=True).execution_options(populate_existing=True)))
 
 
 def settled_ids(session: Session, queue_id: str, *, batch: int) -> Iterator[list[str]]:
