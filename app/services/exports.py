@@ -154,6 +154,8 @@ def _arrow_schema(schema: type[BaseModel]) -> pa.Schema:
 def _arrow_type(annotation: Any) -> pa.DataType:
     if isinstance(annotation, UnionType):
         annotation = next(member for member in get_args(annotation) if member is not type(None))
+    if annotation is bool:
+        return pa.bool_()
     if annotation is int:
         return pa.int64()
     if annotation is float:
