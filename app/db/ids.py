@@ -30,6 +30,8 @@ class Kind(StrEnum):
     PREFERENCE = "preference"
     CHECKPOINT = "checkpoint"
     EVALUATION = "evaluation"
+    CALIBRATION = "calibration"
+    CANARY = "canary"
     ANNOTATION_QUEUE = "queue"
     ANNOTATION_ITEM = "item"
     ANNOTATION_SEAT = "claim"

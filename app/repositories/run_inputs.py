@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from app.db.models import Judge, Model, PromptSet, RubricRevision, Run
+from app.rlaif.judges import JudgeSpec, members_of
+
+_SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +26,15 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgeRow:
-    """`spec` is an app.rlaif.judges.JudgeSpec; `model` is the one that a local judge runs."""
+    """`spec` is an app.rlaif.judges.JudgeSpec; `model` is the one that a local judge runs; `members` are whom a panel
+    or cascade asks, in order."""
 
     id: str
     name: str
     family: str
     spec: dict[str, Any]
     model: ModelRow | None
+    members: tuple[JudgeRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,19 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
     )
 
 
-def training_judge_id(session: Session, run_id: str) -> str | None:
-    return session.get_one(Run, run_id).judge_id
+def members(judge: JudgeRow) -> tuple[JudgeRow, ...]:
+    """Who is asked: the judge itself, or those that a panel or cascade is made of, in order."""
+    return judge.members or (judge,)
+
+
+def asked_ids(session: Session, judge_id: str | None) -> tuple[str, ...]:
+    """The ids of those who are asked in the name of a judge."""
+    return () if judge_id is None else tuple(member.id for member in members(_judge(session, judge_id)))
+
+
+def training_judge(session: Session, run_id: str) -> JudgeRow | None:
+    judge_id = session.get_one(Run, run_id).judge_id
+    return None if judge_id is None else _judge(session, judge_id)
 
 
 def _model(session: Session, id_: str) -> ModelRow:
@@ -80,4 +97,5 @@ def _rubric(session: Session, revision_id: str) -> RubricRow:
 def _judge(session: Session, id_: str) -> JudgeRow:
     judge = session.get_one(Judge, id_)
     model = None if judge.model_id is None else _model(session, judge.model_id)
-    return JudgeRow(judge.id, judge.name, judge.family, judge.spec, model)
+    asked = tuple(_judge(session, member) for member in members_of(_SPEC.validate_python(judge.spec)))
+    return JudgeRow(judge.id, judge.name, judge.family, judge.spec, model, asked)

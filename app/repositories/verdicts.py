@@ -36,14 +36,14 @@ class Spending:
 
 
 def verdicts_of(
-    session: Session, run_id: str, *, judge_id: str, comparison_ids: Collection[str]
+    session: Session, run_id: str, *, judge_ids: Collection[str], comparison_ids: Collection[str]
 ) -> dict[str, list[VerdictRow]]:
-    """One judge's verdicts by comparison id; a comparison without one is absent."""
+    """Some judges' verdicts by comparison id; a comparison without one is absent."""
     query = select(Verdict).where(
-        Verdict.run_id == run_id, Verdict.judge_id == judge_id, among(Verdict.comparison_id, comparison_ids)
+        Verdict.run_id == run_id, Verdict.judge_id.in_(judge_ids), among(Verdict.comparison_id, comparison_ids)
     )
     found: dict[str, list[VerdictRow]] = defaultdict(list)
-    for row in session.scalars(query.order_by(Verdict.comparison_id, Verdict.order, Verdict.repeat)):
+    for row in session.scalars(query.order_by(Verdict.comparison_id, Verdict.judge_id, Verdict.order, Verdict.repeat)):
         answered = Answered(row.judge_id, row.order, row.answer, row.probability, row.repeat)
         found[row.comparison_id].append(VerdictRow(answered, row.invalid_reason))
     return dict(found)
@@ -70,15 +70,15 @@ def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
 
 
 def forget_unheard(
-    session: Session, run_id: str, *, judge_id: str | None, round_: int, purposes: Collection[Purpose]
+    session: Session, run_id: str, *, judge_ids: Collection[str], round_: int, purposes: Collection[Purpose]
 ) -> int:
-    """Delete what a judge's endpoint failed to answer about some comparisons, and say how many verdicts these were."""
+    """Delete what judges' endpoints failed to answer about some comparisons, and say how many verdicts these were."""
     asked = select(Comparison.id).where(
         Comparison.run_id == run_id, Comparison.round == round_, Comparison.purpose.in_(purposes)
     )
     unheard = delete(Verdict).where(
         Verdict.run_id == run_id,
-        Verdict.judge_id == judge_id,
+        Verdict.judge_id.in_(judge_ids),
         Verdict.invalid_reason.in_(UNHEARD),
         Verdict.comparison_id.in_(asked),
     )

@@ -21,7 +21,7 @@ from app.rlaif.calibration_figures import Against
 from app.rlaif.cascade import CONFIDENCE, fit_cascade
 from app.rlaif.cross_validation import prompt_folds
 from app.rlaif.fitting import FittedMap, cascade_of, choose_map, out_of_fold, panel_of
-from app.rlaif.instruments import EQUAL_VOTES, Cascade, Fitted, stored
+from app.rlaif.instruments import EQUAL_VOTES, Cascade, Fitted, Then, stored
 from app.rlaif.judge_biases import (
     first_position_preference,
     invalid_by_cohort,
@@ -55,7 +55,7 @@ class Member:
 class Subject:
     """What is calibrated. `members` are asked: the judge itself, or those of a panel or cascade, in order.
 
-    `maximum_risk` is a cascade's; `keep` says whether it answers what none of its judges decides.
+    `maximum_risk` is a cascade's; `then` is what becomes of what none of its judges decides.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Subject:
     family: str
     members: tuple[Member, ...]
     maximum_risk: float | None = None
-    keep: bool = False
+    then: Then = "people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +187,9 @@ def _read_cascade(
     subject: Subject, maximum_risk: float, against: Against, maps: dict[str, FittedMap], folds: NDArray[np.int64]
 ) -> _Read:
     judges = [(member.id, maps[member.id].name) for member in subject.members]
-    fit = cascade_of(judges, maximum_risk=maximum_risk, keep=subject.keep)
+    fit = cascade_of(judges, maximum_risk=maximum_risk, then=subject.then)
     instruments = [maps[member.id].instrument for member in subject.members]
-    whole, bounds = fit_cascade(against.labelled, instruments, maximum_risk=maximum_risk, keep=subject.keep)
+    whole, bounds = fit_cascade(against.labelled, instruments, maximum_risk=maximum_risk, then=subject.then)
     decided, undecided = _decided(whole, against.labelled)
     steps = tuple(
         StepFigures(judge_id=step.instrument.judge, threshold=step.threshold, decided=share, risk_bound=bound)

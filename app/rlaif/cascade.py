@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.rlaif.binomial import upper_bound
-from app.rlaif.instruments import Calibrated, Cascade, Step, confidence
+from app.rlaif.instruments import Calibrated, Cascade, Step, Then, confidence
 from app.rlaif.labelled import Labelled
 from app.rlaif.logistic import Floats
 
@@ -55,11 +55,12 @@ def safe_threshold(
 
 
 def fit_cascade(
-    labelled: Sequence[Labelled], judges: Sequence[Calibrated], *, maximum_risk: float, keep: bool
+    labelled: Sequence[Labelled], judges: Sequence[Calibrated], *, maximum_risk: float, then: Then
 ) -> tuple[Cascade, tuple[float | None, ...]]:
     """Thresholds step by step, each on what the steps before leave open, and the bound of each step's error rate.
 
-    What people find equal cannot be wrong, and a judge that takes no side decides nothing. Of a prompt's comparisons one is looked at, since they are not independent.
+    What people find equal cannot be wrong, and a judge that takes no side decides nothing. Of a prompt's comparisons
+    one is looked at, since they are not independent.
     """
     steps: list[Step] = []
     bounds: list[float | None] = []
@@ -76,4 +77,4 @@ def fit_cascade(
         steps.append(step)
         bounds.append(None if found is None else found.bound)
         open_ = [each for each in open_ if not step.decides(judge.probability(each.beliefs))]
-    return Cascade(tuple(steps), keep), tuple(bounds)
+    return Cascade(tuple(steps), then), tuple(bounds)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rlaif.cascade import fit_cascade
-from app.rlaif.instruments import Calibrated, Instrument, WeightedPanel, stated
+from app.rlaif.instruments import Calibrated, Instrument, Then, WeightedPanel, stated
 from app.rlaif.labelled import Labelled
 from app.rlaif.logistic import Floats
 from app.rlaif.panel import LabelledComparison, fit_panel
@@ -65,10 +65,10 @@ def panel_of(judges: Sequence[str]) -> Callable[[Sequence[Labelled]], WeightedPa
     return fitted
 
 
-def cascade_of(judges: Sequence[tuple[str, MapName]], *, maximum_risk: float, keep: bool) -> FitInstrument:
+def cascade_of(judges: Sequence[tuple[str, MapName]], *, maximum_risk: float, then: Then) -> FitInstrument:
     def fitted(labelled: Sequence[Labelled]) -> Instrument:
         maps = [fit_map(judge, name)(labelled) for judge, name in judges]
-        return fit_cascade(labelled, maps, maximum_risk=maximum_risk, keep=keep)[0]
+        return fit_cascade(labelled, maps, maximum_risk=maximum_risk, then=then)[0]
 
     return fitted
 

@@ -18,6 +18,9 @@ from app.rlaif.comparison import Order, Verdict
 from app.rlaif.panel import Panel
 from app.rlaif.reliability import Isotonic, Temperature
 
+Then = Literal["people", "drop", "keep"]
+"""What becomes of what no step of a cascade decides."""
+
 
 class Instrument(Protocol):
     """Reads all judges' beliefs about one comparison."""
@@ -76,10 +79,10 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Cascade:
     """Judges from cheap to strong: the first that is sure enough decides. What none decides is None, never guessed;
-    with `keep` it is the last answering judge's calibrated probability."""
+    where it is to be kept, it is the last answering judge's calibrated probability."""
 
     steps: tuple[Step, ...]
-    keep: bool
+    then: Then
     kind: Literal["cascade"] = "cascade"
 
     def probability(self, beliefs: Mapping[str, Belief]) -> float | None:
@@ -89,7 +92,7 @@ class Cascade:
             if step.decides(probability):
                 return probability
             last = last if probability is None else probability
-        return last if self.keep else None
+        return last if self.then == "keep" else None
 
     def next_judge(self, beliefs: Mapping[str, Belief], asked: Iterable[str]) -> str | None:
         """Whom to ask about a comparison now; None where a judge has decided, or all were asked."""

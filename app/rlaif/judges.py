@@ -190,6 +190,11 @@ def members_of(spec: SingleSpec | PanelJudge | CascadeJudge) -> tuple[str, ...]:
             return ()
 
 
+def calibration_of(spec: SingleSpec | PanelJudge | CascadeJudge) -> str | None:
+    """The calibration that a panel or cascade is configured with."""
+    return spec.calibration if isinstance(spec, PanelJudge | CascadeJudge) else None
+
+
 def _distinct(ids: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [id_ for place, id_ in enumerate(ids) if id_ in ids[:place]]:
         raise ValueError(f"{twice[0]!r} is named twice: each judge is asked once")

@@ -6,11 +6,11 @@ order alone carries that judge's position bias uncancelled; a comparison that ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.rlaif.beliefs import beliefs_of
+from app.rlaif.beliefs import Belief, beliefs_of
 from app.rlaif.blending import Blended
 from app.rlaif.comparison import Answer, Verdict
 from app.rlaif.instruments import EQUAL_VOTES, Instrument
@@ -25,6 +25,8 @@ class DropReason(StrEnum):
 
     NO_VALID_VERDICT = "no_valid_verdict"
     ONE_ORDER = "one_order"
+    UNDECIDED = "undecided"
+    AWAITS_PEOPLE = "awaits_people"
     INCONSISTENT = "inconsistent"
     BELOW_MARGIN = "below_margin"
     IDENTICAL = "identical"
@@ -82,8 +84,7 @@ def aggregate(verdicts: Iterable[Verdict], config: PreferConfig, *, instrument: 
     beliefs = beliefs_of(seen)
     probability = instrument.probability(beliefs)
     if probability is None:
-        missing = DropReason.NO_VALID_VERDICT if answers.invalid == len(seen) else DropReason.ONE_ORDER
-        return Preference(None, 0.0, None, answers, drop_reason=missing)
+        return Preference(None, 0.0, None, answers, drop_reason=_missing(answers, seen, beliefs))
     consistent = all(belief.consistent for belief in beliefs.values())
     reason = _too_weak(probability, consistent, config)
     return Preference(probability, _weight(probability, reason, config), consistent, answers, tuple(beliefs), reason)
@@ -119,6 +120,13 @@ def identity(
         return DropReason.IDENTICAL
     room = max(max_length - len(prompt), 0)
     return DropReason.IDENTICAL_AFTER_TRUNCATION if first[:room] == second[:room] else None
+
+
+def _missing(answers: AnswerCounts, seen: Sequence[Verdict], beliefs: Mapping[str, Belief]) -> DropReason:
+    """Why there is no probability. Beliefs that decide nothing are those of a cascade that was not sure."""
+    if beliefs:
+        return DropReason.UNDECIDED
+    return DropReason.NO_VALID_VERDICT if answers.invalid == len(seen) else DropReason.ONE_ORDER
 
 
 def _too_weak(probability: float, consistent: bool, config: PreferConfig) -> DropReason | None:

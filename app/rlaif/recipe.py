@@ -65,6 +65,11 @@ class JudgeConfig(_Part):
     minimum_coverage: Probability = Field(
         0.9, description="Smallest share of valid verdicts; below it the run fails and says so"
     )
+    calibration: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="Id of a calibration of this judge and rubric revision: what it fitted makes the preferences",
+        examples=["calibration_01m7xk5mgzeyva4mageqj2tqtk"],
+    )
 
 
 class PeopleConfig(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
@@ -15,12 +16,22 @@ from app.errors import InvalidInput, NotFound
 from app.repositories import judges
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
-from app.rlaif.judges import JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
+from app.rlaif.judges import CascadeJudge, JudgeSpec, LocalJudge, OpenAIJudge, PanelJudge, ReplayJudge, members_of
 from app.services import answer_sets, models, secrets
+
+COMPOSITE = ("panel", "cascade")
 
 
 class JudgeAddressRefused(InvalidInput):
     """Raised when a judge's address is not public, or plain http for a secret, and the operator has not allowed it."""
+
+
+class MemberMissing(NotFound):
+    """Raised when a panel or cascade names a judge that is not there."""
+
+
+class MemberRefused(InvalidInput):
+    """Raised when a panel or cascade names another panel or cascade."""
 
 
 def require_address(spec: JudgeSpec, settings: Settings) -> None:
@@ -38,7 +49,7 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
 
 
 def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
-    """Raises NotFound for a model, answer set or secret, SecretHostMismatch, NameTaken."""
+    """Raises NotFound for a model, answer set, secret or member, MemberRefused, SecretHostMismatch, NameTaken."""
     if isinstance(spec, OpenAIJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
@@ -47,18 +58,44 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
     answer_set_id = spec.answers if isinstance(spec, ReplayJudge) else None
     if answer_set_id is not None:
         answer_sets.get(session, project_id, answer_set_id)
+    members = _members(session, project_id, spec)
     judge = Judge(
         id=new_id(Kind.JUDGE),
         project_id=project_id,
         name=name,
         kind=spec.kind,
-        family=spec.family,
+        family=_family(spec, members),
         spec=spec.model_dump(mode="json"),
         model_id=model_id,
         answer_set_id=answer_set_id,
     )
     insert_named(session, judge)
     return judge
+
+
+def _members(session: Session, project_id: str, spec: JudgeSpec) -> list[Judge]:
+    """Of a panel or cascade. Raises NotFound, MemberRefused."""
+    field = "steps" if isinstance(spec, CascadeJudge) else "members"
+    found = []
+    for place, id_ in enumerate(members_of(spec)):
+        if (member := judges.get(session, project_id, id_)) is None:
+            raise MemberMissing(
+                f"judge {id_!r} does not exist in this project: create it first", field=f"spec.{field}.{place}"
+            )
+        if member.kind in COMPOSITE:
+            raise MemberRefused(
+                f"judge {id_!r} is a {member.kind} itself, and judges of a {spec.kind} answer for themselves: name "
+                "those it is made of",
+                field=f"spec.{field}.{place}",
+            )
+        found.append(member)
+    return found
+
+
+def _family(spec: JudgeSpec, members: Sequence[Judge]) -> str:
+    if isinstance(spec, PanelJudge | CascadeJudge):
+        return "+".join(sorted({member.family for member in members}))
+    return spec.family
 
 
 def get(session: Session, project_id: str, judge_id: str) -> Judge:

@@ -6,7 +6,7 @@ Each rule raises InvalidInput naming the field, the value and the remedy.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,9 +17,19 @@ from sqlalchemy.orm import Session
 from app.db.models import Judge, Model, PromptSet, RubricRevision, Split
 from app.errors import InvalidInput
 from app.repositories import answer_sets, models, run_parts
-from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
+from app.repositories.run_inputs import asked_ids
+from app.rlaif.judges import (
+    CascadeJudge,
+    ChecksJudge,
+    JudgeSpec,
+    LocalJudge,
+    OpenAIJudge,
+    PanelJudge,
+    ReplayJudge,
+)
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
+from app.services import people_rules
 from app.storage import ArtifactStore
 
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
@@ -54,12 +64,13 @@ class Plan:
 
 
 def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_circular: bool) -> None:
-    """Raises RunRefused, CircularEvaluation."""
+    """Raises RunRefused, PeopleRefused, CircularEvaluation."""
     _require_judges(plan)
-    _require_rubric(plan)
+    _require_rubric(session, plan)
     _require_prompts(plan)
     _require_imports(session, plan)
     _require_room(store, plan)
+    _require_people(session, plan)
     if not allow_circular:
         _require_independence(session, plan)
 
@@ -67,7 +78,7 @@ def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_c
 def require_measurable(session: Session, plan: Plan) -> None:
     """What must hold of a run that only asks its judge about candidates at hand. Raises RunRefused."""
     _require_judges(plan)
-    _require_rubric(plan)
+    _require_rubric(session, plan)
     if not run_parts.has_candidates(session, plan.prompt_set.id, split=None):
         raise RunRefused(
             f"no prompt of {plan.prompt_set.id!r} has two candidates to compare: add `candidates` to the prompts",
@@ -76,13 +87,19 @@ def require_measurable(session: Session, plan: Plan) -> None:
 
 
 def is_circular(
-    judge: Judge, evaluation_judge: Judge, rubric: RubricRevision | None, *, weights: Mapping[str, str]
+    labelling: Iterable[Judge], measuring: Iterable[Judge], rubric: RubricRevision | None, *, weights: Mapping[str, str]
 ) -> bool:
-    """Whether one instrument would both label and measure, under whatever ids and however it is operated.
+    """Whether any instrument would both label and measure, under whatever ids and however it is operated.
 
-    `weights` is `weights_of` the two judges.
+    Both are those who are asked: the members of a panel, not the panel. `weights` is `weights_of` all of them.
     """
-    return _instrument(judge, rubric, weights) == _instrument(evaluation_judge, rubric, weights)
+    labels = {_instrument(judge, rubric, weights) for judge in labelling}
+    return any(_instrument(judge, rubric, weights) in labels for judge in measuring)
+
+
+def asked_of(session: Session, judge: Judge) -> list[Judge]:
+    """Who is asked: the judge itself, or those that a panel or cascade is made of."""
+    return [session.get_one(Judge, id_) for id_ in asked_ids(session, judge.id)]
 
 
 def weights_of(session: Session, *judges: Judge) -> dict[str, str]:
@@ -106,18 +123,19 @@ def _require_judges(plan: Plan) -> None:
         )
 
 
-def _require_rubric(plan: Plan) -> None:
+def _require_rubric(session: Session, plan: Plan) -> None:
     asked = {"judge": plan.judge if plan.judges else None}
     asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
     if any(asked.values()) and plan.rubric is None:
         raise RunRefused("a judge needs a rubric to judge by: name one or send one inline", field="rubric")
     for field, judge in asked.items():
-        if judge is not None and judge.kind == "checks" and not _checks(judge, plan.rubric):
-            raise RunRefused(
-                f"judge {judge.name!r} runs checks, and no criterion of the rubric has one: add a `check` to a "
-                "criterion, or give the judge criteria of its own",
-                field=field,
-            )
+        for one in () if judge is None else asked_of(session, judge):
+            if one.kind == "checks" and not _checks(one, plan.rubric):
+                raise RunRefused(
+                    f"judge {one.name!r} runs checks, and no criterion of the rubric has one: add a `check` to a "
+                    "criterion, or give the judge criteria of its own",
+                    field=field,
+                )
     _require_principle(plan)
 
 
@@ -160,6 +178,18 @@ def _require_imports(session: Session, plan: Plan) -> None:
         )
 
 
+def _require_people(session: Session, plan: Plan) -> None:
+    spec = None if plan.judge is None else _SPEC.validate_python(plan.judge.spec)
+    calibration = spec.calibration if isinstance(spec, PanelJudge | CascadeJudge) else None
+    people_rules.require_people(
+        session,
+        plan.prompt_set.project_id,
+        plan.recipe,
+        rubric=plan.rubric,
+        calibration_ids=[] if calibration is None else [calibration],
+    )
+
+
 def _require_room(store: ArtifactStore, plan: Plan) -> None:
     if plan.base_model is None or (window := _context_window(store, plan.base_model)) is None:
         return
@@ -189,11 +219,13 @@ def _require_independence(session: Session, plan: Plan) -> None:
     judge, measuring = plan.judge, plan.evaluation_judge
     if not (plan.judges and plan.evaluates and judge and measuring):
         return
-    if not is_circular(judge, measuring, plan.rubric, weights=weights_of(session, judge, measuring)):
+    asked, asked_later = (asked_of(session, one) for one in (judge, measuring))
+    if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
         return
     raise CircularEvaluation(
         f"judge {judge.name!r} labels the training data, and evaluation judge {measuring.name!r} is the same "
-        "instrument, which would reward its own taste: name another one, or set allow_circular_evaluation",
+        "instrument or has one in common with it, which would reward its own taste: name another one, or set "
+        "allow_circular_evaluation",
         field="evaluation_judge",
     )
 
@@ -211,6 +243,8 @@ def _instrument(judge: Judge, rubric: RubricRevision | None, weights: Mapping[st
             return (spec.kind, weights[spec.answers])
         case ChecksJudge():
             return (spec.kind, *_checks(judge, rubric))
+        case PanelJudge() | CascadeJudge():
+            raise ValueError(f"judge {judge.id!r} is a {spec.kind}: compare those whom it asks")
 
 
 def _checks(judge: Judge, revision: RubricRevision | None) -> tuple[str, ...]:

@@ -49,8 +49,8 @@ def rubric(*criteria: dict[str, Any]) -> RubricRevision:
     ],
 )
 def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
-    assert is_circular(judge(second), judge(first), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
+    assert is_circular([judge(first)], [judge(second)], rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
+    assert is_circular([judge(second)], [judge(first)], rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> N
     ],
 )
 def test_another_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert not is_circular(judge(first), judge(second), rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)
+    assert not is_circular([judge(first)], [judge(second)], rubric(SHORT, CLEAN, KIND), weights=WEIGHTS)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.addresses import Network
-from app.rlaif.judges import ChecksJudge, JudgeSpec, LocalJudge, OpenAIJudge, ReplayJudge
+from app.rlaif.judges import ChecksJudge, LocalJudge, OpenAIJudge, ReplayJudge, SingleSpec
 from workers.judges.checks import ProgramJudge
 from workers.judges.openai import EndpointJudge
 from workers.judges.protocol import Judge, JudgeMisconfigured
@@ -14,7 +14,7 @@ from workers.judges.replay import StoredJudge
 
 
 def build_judge(
-    spec: JudgeSpec,
+    spec: SingleSpec,
     *,
     may_spend: Callable[[], bool],
     api_key: str | None = None,

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from app.errors import ServiceError
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.verdicts import answered_units, judge_usd_spent
-from app.rlaif.judges import JudgeSpec, OpenAIJudge, ReplayJudge
+from app.rlaif.judges import OpenAIJudge, ReplayJudge, SingleSpec
 from app.rlaif.stored_answers import ANSWERS_FILE
 from app.services.answer_sets import get as get_answer_set
 from app.services.judges import require_address
@@ -57,7 +57,7 @@ def ask(context: StageContext, docket: Docket) -> None:
 
 
 def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
-    spec: JudgeSpec = TypeAdapter(JudgeSpec).validate_python(judge.spec)
+    spec: SingleSpec = TypeAdapter(SingleSpec).validate_python(judge.spec)
     return build_judge(
         spec,
         may_spend=ledger.may_spend,
@@ -68,7 +68,7 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
     )
 
 
-def _answers(context: StageContext, spec: JudgeSpec) -> Path | None:
+def _answers(context: StageContext, spec: SingleSpec) -> Path | None:
     """The file that a replay judge reads, every byte of it verified. Raises StageRefused."""
     if not isinstance(spec, ReplayJudge):
         return None
@@ -77,7 +77,7 @@ def _answers(context: StageContext, spec: JudgeSpec) -> Path | None:
     return model_directory(context, answer_set.storage_key) / ANSWERS_FILE
 
 
-def _api_key(context: StageContext, spec: JudgeSpec) -> str | None:
+def _api_key(context: StageContext, spec: SingleSpec) -> str | None:
     """The key that the judge's secret holds, for the host of its address alone. Raises StageRefused."""
     if not isinstance(spec, OpenAIJudge):
         return None

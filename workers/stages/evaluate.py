@@ -15,13 +15,13 @@ from app.rlaif.beliefs import mean
 from app.rlaif.evidence import RewardDifference
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
-from workers.stages.asking import ask
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.docket import Docket
 from workers.stages.evaluation import measure
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
 from workers.stages.pairing import Pairing
+from workers.stages.panel import instrument_of, put
 from workers.stages.sample import sample_shard
 from workers.stages.training import ends_explained
 from workers.stages.weights import model_directory
@@ -69,7 +69,10 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         comparisons += _compare(context, inputs, prompts)
     to_ask = [item for item in comparisons if not item.identical]
-    ask(context, Docket(inputs.evaluation_judge(), inputs.rubric(), to_ask))
+    judge = inputs.evaluation_judge()
+    with context.read() as session:
+        instrument = instrument_of(session, judge, calibration=None)
+    put(context, Docket(judge, inputs.rubric(), to_ask), instrument)
     return StageOutcome(context.work.payload["limit"])
 
 

@@ -14,6 +14,7 @@ from app.db.models import CompletionSource, Evaluation, Judge, Purpose, RubricRe
 from app.repositories.checkpoints import CheckpointRow
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
+from app.repositories.run_inputs import members
 from app.repositories.units import add_missing
 from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
@@ -26,6 +27,7 @@ from app.services.run_rules import is_circular, weights_of
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
+from workers.stages.panel import instrument_of
 
 SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
 """How many wins, losses and ties are shown as examples."""
@@ -51,7 +53,11 @@ class Meeting:
 def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> StageOutcome:
     """Write the evaluation. Raises StageRefused when verdicts are missing beyond the recipe's floor, or altogether."""
     work, judge = context.work, inputs.evaluation_judge()
-    readings = all_readings(context, inputs, run_id=work.run_id, judge_id=judge.id, purpose=Purpose.EVALUATION)
+    with context.read() as session:
+        reader = instrument_of(session, judge, calibration=None)
+    readings = all_readings(
+        context, inputs, run_id=work.run_id, judge=judge, purpose=Purpose.EVALUATION, instrument=reader
+    )
     instrument = behaviour(readings)
     require_coverage(instrument, floor=work.recipe.evaluate.minimum_coverage, judge=judge, part="evaluate")
     meetings = [_meeting(reading) for reading in readings]
@@ -135,7 +141,7 @@ def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence
     if inputs.judge_behind is None:
         return None
     run_id = inputs.behind[StageKind.JUDGE]
-    trained = all_readings(context, inputs, run_id=run_id, judge_id=inputs.judge_behind, purpose=Purpose.HELD_OUT)
+    trained = all_readings(context, inputs, run_id=run_id, judge=inputs.judge_behind, purpose=Purpose.HELD_OUT)
     return disagreement(_chances(controls), _chances(_meeting(reading) for reading in trained))
 
 
@@ -146,9 +152,9 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
     with context.read() as session:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
-        judge = session.get_one(Judge, inputs.judge_behind)
-        measuring = session.get_one(Judge, inputs.evaluation_judge().id)
-        return is_circular(judge, measuring, rubric, weights=weights_of(session, judge, measuring))
+        judges = [session.get_one(Judge, row.id) for row in members(inputs.judge_behind)]
+        measuring = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
+        return is_circular(judges, measuring, rubric, weights=weights_of(session, *judges, *measuring))
 
 
 def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Self
 from app.db.models import CompletionSource, Split
 from app.repositories.lineage import run_behind
 from app.repositories.prompts import PromptRow, prompts_after, prompts_in_range
-from app.repositories.run_inputs import JudgeRow, ModelRow, RunInputs, run_inputs, training_judge_id
+from app.repositories.run_inputs import JudgeRow, ModelRow, RunInputs, run_inputs, training_judge
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
 from workers.stages.contract import GiveBack, StageContext, StageRefused
@@ -27,7 +27,7 @@ class StageInputs:
 
     run: RunInputs
     behind: Mapping[StageKind, str]
-    judge_behind: str | None
+    judge_behind: JudgeRow | None
 
     @classmethod
     def load(cls, context: StageContext) -> Self:
@@ -35,7 +35,7 @@ class StageInputs:
         with context.read() as session:
             run = run_inputs(session, work.run_id)
             behind = {kind: run_behind(session, work.run_id, round_=work.round, kind=kind) for kind in StageKind}
-            judge = training_judge_id(session, behind[StageKind.JUDGE])
+            judge = training_judge(session, behind[StageKind.JUDGE])
         imported = work.recipe.prefer.source == "prompt_set"
         return cls(run, behind, None if imported else judge)
 

@@ -10,18 +10,15 @@ from sqlalchemy.orm import Session
 from app.db.models import CompletionSource, Purpose, Split
 from app.repositories.completions import CompletionRow
 from app.repositories.prompts import PromptRow
-from app.repositories.run_inputs import JudgeRow
+from app.repositories.run_inputs import JudgeRow, members
 from app.repositories.verdicts import VerdictRow, verdicts_of
+from app.rlaif.beliefs import beliefs_of
 from app.rlaif.calibration import JudgedComparison, judge_metrics
 from app.rlaif.evidence import JudgeMetrics
-from app.rlaif.preferences import aggregate
-from app.rlaif.recipe import PreferConfig
+from app.rlaif.instruments import EQUAL_VOTES, Instrument
 from workers.stages.compare import Compared, compared
 from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts
-
-EVERY_BELIEF = PreferConfig()
-"""Keeps whatever was answered in both orders: what a recipe drops still says how its judge behaved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,8 @@ class Side:
 class Reading:
     """One comparison and what a judge answered to it. `unit` is the prompt's own id, the same in every project.
 
-    Two `identical` texts are a tie for certain: no judge is asked of them, and no noise of a judge decides.
+    `probability` is P(first is better) after both orders, None where an order is missing. Two identical texts are a
+    tie for certain: no judge is asked of them, and no noise of a judge decides.
     """
 
     prompt_id: str
@@ -48,14 +46,7 @@ class Reading:
     first: Side
     second: Side
     judged: JudgedComparison
-    identical: bool
-
-    @property
-    def probability(self) -> float | None:
-        """P(first is better) after both orders; None where one of them is missing."""
-        if self.identical:
-            return 0.5
-        return aggregate(self.judged.verdicts, EVERY_BELIEF).probability
+    probability: float | None
 
 
 def readings_of(
@@ -63,36 +54,53 @@ def readings_of(
     run_id: str,
     *,
     round_: int,
-    judge_id: str,
+    judge: JudgeRow,
+    instrument: Instrument,
     purpose: Purpose,
     prompts: Sequence[PromptRow],
 ) -> list[Reading]:
-    """What one judge answered to the comparisons of some prompts, in their order.
+    """What a judge, or those whom it asks, answered to the comparisons of some prompts, in their order.
 
     Those of identical texts are among them, unanswered; others that the judge was never asked are not.
     """
     items = compared(session, run_id, round_=round_, purposes=(purpose,), prompts=prompts)
-    answered = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
+    asked = [member.id for member in members(judge)]
+    answered = verdicts_of(session, run_id, judge_ids=asked, comparison_ids=[item.row.id for item in items])
     return [
-        _reading(item, answered.get(item.row.id, ())) for item in items if item.identical or item.row.id in answered
+        _reading(item, answered.get(item.row.id, ()), instrument)
+        for item in items
+        if item.identical or item.row.id in answered
     ]
 
 
 def all_readings(
-    context: StageContext, inputs: StageInputs, *, run_id: str, judge_id: str, purpose: Purpose
+    context: StageContext,
+    inputs: StageInputs,
+    *,
+    run_id: str,
+    judge: JudgeRow,
+    purpose: Purpose,
+    instrument: Instrument = EQUAL_VOTES,
 ) -> list[Reading]:
-    """One judge's answers to all of a run's comparisons of one purpose, by prompt."""
+    """A judge's answers to all of a run's comparisons of one purpose, by prompt."""
     split = Split.TRAIN if purpose is Purpose.TRAIN else Split.HELD_OUT
     readings: list[Reading] = []
     for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
         with context.read() as session:
             readings += readings_of(
-                session, run_id, round_=context.work.round, judge_id=judge_id, purpose=purpose, prompts=prompts
+                session,
+                run_id,
+                round_=context.work.round,
+                judge=judge,
+                instrument=instrument,
+                purpose=purpose,
+                prompts=prompts,
             )
     return readings
 
 
-def _reading(item: Compared, rows: Sequence[VerdictRow]) -> Reading:
+def _reading(item: Compared, rows: Sequence[VerdictRow], instrument: Instrument) -> Reading:
+    beliefs = beliefs_of(row.answered for row in rows)
     return Reading(
         prompt_id=item.prompt.id,
         unit=item.prompt.external_id,
@@ -105,7 +113,7 @@ def _reading(item: Compared, rows: Sequence[VerdictRow]) -> Reading:
             first_tokens=item.first.length,
             second_tokens=item.second.length,
         ),
-        identical=item.identical,
+        probability=0.5 if item.identical else instrument.probability(beliefs),
     )
 
 

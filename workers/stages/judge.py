@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from app.db.models import Comparison, Purpose, Split
 from app.repositories.completions import CompletionRow, completions_of
 from app.repositories.prompts import PromptRow
+from app.repositories.run_inputs import JudgeRow
 from app.repositories.units import add_missing
+from app.rlaif.modes import Mode
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import JudgeConfig, StageKind
 from app.rlaif.rubric import Rubric
-from workers.stages.asking import ask
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
-from workers.stages.instrument import all_readings, behaviour, require_coverage
+from workers.stages.instrument import Reading, all_readings, behaviour, require_coverage
 from workers.stages.labels import labelled_places
 from workers.stages.pairing import Pair, Pairing
+from workers.stages.panel import asking, put
 
 PURPOSES = {Split.TRAIN: Purpose.TRAIN, Split.HELD_OUT: Purpose.HELD_OUT}
 
@@ -38,21 +40,31 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         comparisons += _compare(context, inputs, prompts, rubric)
     to_ask = [item for item in comparisons if not item.identical]
-    ask(context, Docket(inputs.training_judge(), rubric, to_ask, config.repeats))
+    judge = inputs.training_judge()
+    put(context, Docket(judge, rubric, to_ask, config.repeats, config.mode), asking(context, judge))
     return StageOutcome(context.work.payload["limit"])
 
 
 def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """How the judge behaved over the whole stage. Raises StageRefused when too many verdicts are missing."""
     judge = inputs.training_judge()
-    readings = [
-        reading
-        for purpose in PURPOSES.values()
-        for reading in all_readings(context, inputs, run_id=context.work.run_id, judge_id=judge.id, purpose=purpose)
-    ]
+    readings = _readings(context, inputs, judge)
     metrics = behaviour(readings)
     require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
-    return StageOutcome(len(readings), metrics.model_dump(mode="json"))
+    each = {member.id: behaviour(_readings(context, inputs, member)) for member in judge.members}
+    figures = metrics.model_dump(mode="json")
+    if each:
+        figures["members"] = {id_: behaved.model_dump(mode="json") for id_, behaved in each.items()}
+    return StageOutcome(len(readings), figures)
+
+
+def _readings(context: StageContext, inputs: StageInputs, judge: JudgeRow) -> list[Reading]:
+    """What a judge, or those whom it asks, answered in this stage."""
+    return [
+        reading
+        for purpose in PURPOSES.values()
+        for reading in all_readings(context, inputs, run_id=context.work.run_id, judge=judge, purpose=purpose)
+    ]
 
 
 def _compare(
@@ -86,8 +98,9 @@ def _units(
     for prompt in prompts:
         pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
         candidates = [completion for completion in completions if completion.prompt_id == prompt.id]
-        for pair in _pairs(pairing, candidates, prompt, work.recipe.judge.pairs):
-            principle = pairing.principle(principles, pair)
+        for pair in _pairs(pairing, candidates, prompt, work.recipe.judge):
+            together = work.recipe.judge.mode.groups
+            principle = pairing.common_principle(principles) if together else pairing.principle(principles, pair)
             yield comparison_unit(work, pair, purpose=PURPOSES[split], principle=principle)
 
 
@@ -100,8 +113,10 @@ def _pairs(
     pairing: Pairing,
     candidates: Sequence[CompletionRow],
     prompt: PromptRow,
-    scheme: Literal["all", "chain", "labelled"],
+    config: JudgeConfig,
 ) -> list[Pair]:
-    if scheme == "labelled":
+    if config.mode is Mode.LISTWISE:
+        return pairing.grouped(candidates)
+    if config.pairs == "labelled":
         return pairing.labelled(candidates, labelled_places(prompt))
-    return pairing.pairs(candidates, scheme)
+    return pairing.pairs(candidates, config.pairs)

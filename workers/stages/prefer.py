@@ -13,11 +13,13 @@ from app.db.models import Comparison, CompletionSource, Preference, Split
 from app.repositories.completions import completions_of
 from app.repositories.preferences import Signal, believed, believed_pairs, training_signal
 from app.repositories.prompts import PromptRow
+from app.repositories.run_inputs import members
 from app.repositories.units import add_missing
 from app.repositories.verdicts import verdicts_of
 from app.rlaif.beliefs import lean
 from app.rlaif.comparison import Order, Verdict
 from app.rlaif.evidence import PreferenceMetrics
+from app.rlaif.instruments import Cascade, Instrument
 from app.rlaif.pair_quality import assess
 from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity
 from app.rlaif.preferences import Preference as Belief
@@ -27,6 +29,7 @@ from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked
 from workers.stages.judge import PURPOSES
 from workers.stages.pairing import Pair
+from workers.stages.panel import instrument_of
 from workers.stages.people import people_provenance, with_people
 from workers.stages.tokens import Tokenizer
 
@@ -72,12 +75,25 @@ def _judged(
 ) -> list[tuple[Compared, Belief]]:
     """What the training judge's verdicts support."""
     run_id, round_ = inputs.behind[StageKind.JUDGE], context.work.round
-    judge_id = inputs.judge_behind or inputs.training_judge().id
+    judge, recipe = inputs.judge_behind or inputs.training_judge(), context.work.recipe
+    asked = [member.id for member in members(judge)]
     with context.read() as session:
         items = compared(session, run_id, round_=round_, purposes=(PURPOSES[split],), prompts=prompts)
-        verdicts = verdicts_of(session, run_id, judge_id=judge_id, comparison_ids=[item.row.id for item in items])
-    config = context.work.recipe.prefer
-    return [(item, aggregate((row.answered for row in verdicts.get(item.row.id, ())), config)) for item in items]
+        verdicts = verdicts_of(session, run_id, judge_ids=asked, comparison_ids=[item.row.id for item in items])
+        instrument = instrument_of(session, judge, calibration=recipe.judge.calibration)
+    given = ((item, [row.answered for row in verdicts.get(item.row.id, ())]) for item in items)
+    return [
+        (item, _put_aside(aggregate(answered, recipe.prefer, instrument=instrument), instrument))
+        for item, answered in given
+    ]
+
+
+def _put_aside(belief: Belief, instrument: Instrument) -> Belief:
+    """What a cascade leaves to people waits for them."""
+    to_people = isinstance(instrument, Cascade) and instrument.then == "people"
+    if to_people and belief.drop_reason is DropReason.UNDECIDED:
+        return replace(belief, drop_reason=DropReason.AWAITS_PEOPLE)
+    return belief
 
 
 def _imported(
@@ -202,6 +218,8 @@ def _remedy(signal: Signal, config: PreferConfig) -> str:
             return f"lower prefer.minimum_margin {config.minimum_margin}"
         case DropReason.INCONSISTENT:
             return "set prefer.inconsistent to keep, or change the judge: it contradicts itself when the order changes"
+        case DropReason.UNDECIDED | DropReason.AWAITS_PEOPLE:
+            return "allow the cascade a higher maximum_risk, end it with a stronger judge, or have people answer"
         case DropReason.NO_VALID_VERDICT:
             return "read the INVALID verdicts and mend or change the judge"
         case _:

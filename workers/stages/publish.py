@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.ids import Kind, new_id
 from app.db.models import Checkpoint, CheckpointKind, Model, ModelKind
 from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
+from app.repositories.run_inputs import members
 from app.repositories.units import add_missing
 from app.rlaif.recipe import StageKind
 from app.storage import ArtifactStore, Manifest
@@ -100,7 +101,7 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
         "prompt_set_digest": run.prompt_set_digest,
         "base_model": base.id,
         "base_model_digest": base.digest,
-        "judges": [] if inputs.judge_behind is None else [inputs.judge_behind],
+        "judges": [] if inputs.judge_behind is None else [judge.id for judge in members(inputs.judge_behind)],
         "recipe_hash": context.work.recipe.content_hash(),
         "preferences": len(pairs),
         "preferences_digest": digest_of(pairs),

@@ -2,6 +2,7 @@
 
 from app.db.models.annotations import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState
 from app.db.models.answers import AnswerSet
+from app.db.models.calibrations import Calibration, Canary
 from app.db.models.endpoints import CachedReply, DeploymentKey, EndpointMember, EndpointState
 from app.db.models.engine import (
     Event,
@@ -38,6 +39,8 @@ __all__ = [
     "AnswerSet",
     "ApiKey",
     "CachedReply",
+    "Calibration",
+    "Canary",
     "Checkpoint",
     "CheckpointKind",
     "Comparison",

@@ -131,7 +131,7 @@ class Judge(Base):
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(200))
     kind: Mapped[str] = mapped_column(String(32))
-    family: Mapped[str] = mapped_column(String(100))
+    family: Mapped[str] = mapped_column(String(2000))  # of a panel or cascade its judges', joined by "+"
     spec: Mapped[Json]
     model_id: Mapped[Ref | None] = mapped_column(ForeignKey("models.id"))
     answer_set_id: Mapped[Ref | None] = mapped_column(ForeignKey("answer_sets.id"))

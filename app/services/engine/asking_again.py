@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Purpose, Run, Stage, StageStatus
 from app.repositories import shards, stages, verdicts
+from app.repositories.run_inputs import asked_ids
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
 from app.services.engine.progression import phases_of
@@ -26,7 +27,11 @@ def ask_again(session: Session, run: Run) -> int:
         return 0
     judge_id = run.judge_id if failed.kind is StageKind.JUDGE else run.evaluation_judge_id
     forgotten = verdicts.forget_unheard(
-        session, run.id, judge_id=judge_id, round_=failed.round, purposes=PURPOSES[failed.kind]
+        session,
+        run.id,
+        judge_ids=asked_ids(session, judge_id),
+        round_=failed.round,
+        purposes=PURPOSES[failed.kind],
     )
     if forgotten:
         _judge_again(session, run, failed)
