@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationItem, AnnotationQueue, ItemState
+from app.db.models import Annotation, AnnotationItem, AnnotationQueue, Calibration, ItemState, PromptSet
 from app.repositories.pages import Chunk, Slice, chunk
 from app.repositories.results import Query
 from app.repositories.units import among
@@ -102,6 +102,17 @@ def given_answers(session: Session, item_ids: Collection[str]) -> dict[str, list
     for row in session.scalars(query.order_by(Annotation.id)):
         found[row.item_id].append(GivenAnswer(row.annotator, Answer(row.answer), row.adjudication))
     return dict(found)
+
+
+def queues_behind(session: Session, calibration_ids: Collection[str]) -> list[str]:
+    """The queues whose snapshots these calibrations measured on."""
+    query = (
+        select(PromptSet.annotation_queue_id)
+        .join(Calibration, Calibration.prompt_set_id == PromptSet.id)
+        .where(among(Calibration.id, calibration_ids), PromptSet.annotation_queue_id.is_not(None))
+        .distinct()
+    )
+    return [queue_id for queue_id in session.scalars(query) if queue_id is not None]
 
 
 def people_said(session: Session, queue_id: str, comparison_ids: Collection[str]) -> dict[str, PeopleSaid]:

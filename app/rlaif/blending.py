@@ -47,7 +47,7 @@ def blend(judged: float | None, said: PeopleSaid, config: PeopleConfig) -> Blend
     return Blended(judged if people is None else people, judged, said, heeded=people is not None)
 
 
-def require_apart(queue_id: str, *, calibrated_on: str | None) -> None:
+def require_apart(queue_id: str, *, calibrated_on: str) -> None:
     """Labels are measured with or trained on, never both: `calibrated_on` is the queue whose snapshot calibrated the
     run's judge. Raises CalibratedOnTheSame."""
     if queue_id == calibrated_on:
