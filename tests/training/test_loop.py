@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from workers.training.contracts import Optimisation
-from workers.training.loop import epoch_batches, learning_rate_at
+from workers.training.loop import epoch_batches
+from workers.training.optimiser import learning_rate_at
 
 LENGTHS = np.random.default_rng(0).integers(10, 200, size=1000).tolist()
 CONFIG = Optimisation(model_dir=Path(), learning_rate=2.0, epochs=1, batch_size=1, warmup_ratio=0.1)

@@ -17,14 +17,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 
-from workers.training.contracts import (
-    NonFiniteLoss,
-    Optimisation,
-    Progress,
-    StateMismatch,
-    TrainingStopped,
-)
+from workers.training.contracts import Optimisation, Progress, StateMismatch, TrainingStopped
 from workers.training.figures import Figures, Mean
+from workers.training.optimiser import Optimiser, autocast, random_state, require_finite, restore_random_state
 from workers.training.state import LatestState, TrainingState, load_latest, save_state
 
 _BUCKET_BATCHES = 16
@@ -72,20 +67,6 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: 
     return [batches[index] for index in rng.permutation(len(batches)).tolist()]
 
 
-def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
-    """The rate of optimiser step `step` (from 0): linear warm-up that starts above zero, then linear decay to zero."""
-    warmup = math.ceil(total * config.warmup_ratio)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    return config.learning_rate * (1 - done)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 matrix products on CUDA; float32 on the CPU, where bfloat16 is emulated and slower."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
 class Loop(Generic[ItemT]):
     """Minimise `loss_of` over `items`, starting from `model` or from the newest sound state in `state_dir`."""
 
@@ -107,13 +88,13 @@ class Loop(Generic[ItemT]):
         self._fingerprint = fingerprint
         self._state_dir = state_dir
         self._progress = progress
-        self._optimiser = _adamw(model, config)
         self._losses: list[float] = []
         self._epoch_figures = Figures()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         batches = math.ceil(len(items) / config.batch_size)
         self.steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
         self.total_steps = self.steps_per_epoch * config.epochs
+        self._optimiser = Optimiser(model, config, total_steps=self.total_steps)
 
     def run(self) -> Trajectory:
         """Train to the end. Raises `TrainingStopped`, `NonFiniteLoss`, `StateMismatch`."""
@@ -141,22 +122,16 @@ class Loop(Generic[ItemT]):
         for batch in batches:
             figures.add(self._backward(batch, len(batch) / size))
         means = figures.means()
-        self._require_finite("loss", means["loss"], step)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
-        self._require_finite("gradient norm", norm, step)
-        rate = learning_rate_at(step, self.total_steps, self._config)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        require_finite("loss", means["loss"], step)
+        applied = self._optimiser.apply(step)
         self._losses.append(means["loss"])
         if step % self.steps_per_epoch == 0:
             self._epoch_figures = Figures()
         self._epoch_figures.add(figures.sums)
         tokens = sum(item.token_count for batch in batches for item in batch)
         return means | {
-            "learning_rate": rate,
-            "grad_norm": norm,
+            "learning_rate": applied.learning_rate,
+            "grad_norm": applied.grad_norm,
             "epoch": (step + 1) / self.steps_per_epoch,
             "tokens_per_second": tokens / (time.monotonic() - began),
         }
@@ -180,49 +155,19 @@ class Loop(Generic[ItemT]):
         count = self._config.gradient_accumulation_steps
         return [[self._items[i] for i in batch] for batch in self._epoch[1][within * count : (within + 1) * count]]
 
-    @staticmethod
-    def _require_finite(quantity: str, value: float, step: int) -> None:
-        if not math.isfinite(value):
-            raise NonFiniteLoss(quantity, value, step)
-
     def _snapshot(self) -> TrainingState:
-        tensors: dict[str, torch.Tensor] = {"rng.cpu": torch.get_rng_state()}
-        if self._model.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        for name, parameter in self._model.named_parameters():
-            tensors[f"model.{name}"] = parameter
-            for key, value in self._optimiser.state[parameter].items():
-                tensors[f"optimiser.{key}.{name}"] = value
+        tensors = random_state(self._model.device) | self._optimiser.tensors()
         position = {"fingerprint": self._fingerprint, "losses": self._losses, "epoch_sums": self._epoch_figures.sums}
         return TrainingState(len(self._losses), tensors, position)
 
-    @torch.no_grad()
     def _resume(self) -> LatestState:
         latest = load_latest(self._state_dir)
         if latest.state is None:
             return latest
         if latest.state.position["fingerprint"] != self._fingerprint:
             raise StateMismatch(self._state_dir)
-        tensors = latest.state.tensors
-        for name, parameter in self._model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-            self._optimiser.state[parameter] = {
-                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self._model.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"])
+        self._optimiser.restore(latest.state.tensors)
+        restore_random_state(latest.state.tensors, self._model.device)
         self._losses = list(latest.state.position["losses"])
         self._epoch_figures = Figures(latest.state.position["epoch_sums"])
         return latest
-
-
-def _adamw(model: Any, config: Optimisation) -> torch.optim.AdamW:
-    """AdamW that decays matrices only, as biases and norms have no scale to lose (one fused kernel a step)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)

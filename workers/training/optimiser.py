@@ -1,0 +1,104 @@
+"""AdamW with its schedule: one step at a time, and everything in it as tensors, so that a training goes on exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workers.training.contracts import NonFiniteLoss, Optimisation
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
+    """The rate of optimiser step `step` (from 0): linear warm-up that starts above zero, then linear decay to zero."""
+    warmup = math.ceil(total * config.warmup_ratio)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return config.learning_rate * (1 - done)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 matrix products on CUDA; float32 on the CPU, where bfloat16 is emulated and slower."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def require_finite(quantity: str, value: float, step: int) -> None:
+    """Raises `NonFiniteLoss`."""
+    if not math.isfinite(value):
+        raise NonFiniteLoss(quantity, value, step)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One step: the gradient's norm before it was clipped, and the learning rate."""
+
+    grad_norm: float
+    learning_rate: float
+
+
+class Optimiser:
+    """Moves the weights of one model. `name` tells its tensors from another optimiser's in the same state."""
+
+    def __init__(self, model: Any, config: Optimisation, *, total_steps: int, name: str = "") -> None:
+        self._model = model
+        self._config = config
+        self._total_steps = total_steps
+        self._name = name
+        self._adamw = _adamw(model, config)
+
+    def apply(self, step: int) -> Applied:
+        """Clip and apply the gradient that has gathered, and forget it. Raises `NonFiniteLoss`."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
+        require_finite("gradient norm", norm, step)
+        rate = learning_rate_at(step, self._total_steps, self._config)
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        return Applied(norm, rate)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Weights and moments, by name."""
+        found: dict[str, torch.Tensor] = {}
+        for name, parameter in self._model.named_parameters():
+            found[f"{self._name}model.{name}"] = parameter
+            for key, value in self._adamw.state[parameter].items():
+                found[f"{self._name}optimiser.{key}.{name}"] = value
+        return found
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Weights and moments as `tensors` gave them."""
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(tensors[f"{self._name}model.{name}"])
+            self._adamw.state[parameter] = {
+                key: tensors[f"{self._name}optimiser.{key}.{name}"].to(parameter.device) for key in _MOMENTS
+            }
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of the generators that training on `device` draws from."""
+    cpu = {"rng.cpu": torch.get_rng_state()}
+    return cpu | {"rng.cuda": torch.cuda.get_rng_state()} if device.type == "cuda" else cpu
+
+
+def restore_random_state(tensors: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+def _adamw(model: Any, config: Optimisation) -> torch.optim.AdamW:
+    """AdamW that decays matrices only, as biases and norms have no scale to lose (one fused kernel a step)."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
