@@ -8,14 +8,13 @@ that: there a completion is only reproduced by the batch it was drawn in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import DynamicCache
 
+from workers.sampling.decoding import Drawing, decode
 from workers.sampling.engine import (
     FinishReason,
     Progress,
@@ -24,8 +23,7 @@ from workers.sampling.engine import (
     SampleRequest,
     SamplingStopped,
 )
-from workers.sampling.language_model import LanguageModel, encode, pad_left, render_prompt
-from workers.sampling.nucleus import choose, seeded_uniforms
+from workers.sampling.language_model import LanguageModel, encode, render_prompt
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,15 @@ class TransformersSampler:
         """
         units = sorted((self._encode(request) for request in requests), key=lambda unit: len(unit.prompt))
         self._require_window(units, max_new_tokens)
+        drawing = Drawing(temperature, top_p, max_new_tokens, exact=self._exact)
         began, tokens = time.monotonic(), 0
         for start in range(0, len(units), batch_size):
             batch = units[start : start + batch_size]
-            drawn = self._decode(
-                batch,
-                temperature=temperature,
-                top_p=top_p,
-                max_new_tokens=max_new_tokens,
+            drawn = decode(
+                self._language_model,
+                [unit.prompt for unit in batch],
+                [unit.request.seed for unit in batch],
+                drawing=drawing,
                 should_stop=progress.should_stop,
             )
             if drawn is None:
@@ -87,44 +86,6 @@ class TransformersSampler:
             key, tokens = units[-1].request.key, len(units[-1].prompt)
             raise PromptTooLong(key, tokens, max_new_tokens=max_new_tokens, window=window)
 
-    @torch.inference_mode()
-    def _decode(
-        self,
-        batch: Sequence[_Unit],
-        *,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        should_stop: Callable[[], bool],
-    ) -> list[list[int]] | None:
-        """Token ids of each completion, its stop token included; None when asked to stop."""
-        language_model = self._language_model
-        device = language_model.device
-        stops = torch.tensor(sorted(language_model.stop_ids), device=device)
-        uniforms = torch.stack([seeded_uniforms(unit.request.seed, max_new_tokens) for unit in batch]).to(device)
-        drawn = torch.full((len(batch), max_new_tokens), int(stops[0]), device=device)
-        state = _Decoding(language_model.model, *pad_left([unit.prompt for unit in batch], device=device))
-        for position in range(max_new_tokens):
-            if should_stop():
-                return None
-            ahead = uniforms[state.rows, position]
-            choice = choose(state.next_logits(), ahead, temperature=temperature, top_p=top_p)
-            for place in choice.doubtful.nonzero().flatten().tolist() if self._exact else ():
-                row = int(state.rows[place])
-                logits = self._logits_alone(batch[row].prompt + drawn[row, :position].tolist())
-                alone = choose(logits, ahead[place : place + 1], temperature=temperature, top_p=top_p)
-                choice.tokens[place] = alone.tokens[0]
-            drawn[state.rows, position] = choice.tokens
-            if not state.advance(choice.tokens, finished=torch.isin(choice.tokens, stops)):
-                break
-        return [_until_stop(row, language_model.stop_ids) for row in drawn.tolist()]
-
-    def _logits_alone(self, ids: list[int]) -> torch.Tensor:
-        """Logits (1, vocabulary) of the next token of one sequence: no batch, no padding, no cache."""
-        sequence = torch.tensor([ids], device=self._language_model.device)
-        logits: torch.Tensor = self._language_model.model(sequence, use_cache=False, logits_to_keep=1).logits[:, -1]
-        return logits
-
     def _completion(self, unit: _Unit, ids: list[int]) -> SampledCompletion:
         stopped = ids[-1] in self._language_model.stop_ids
         text = self._language_model.tokenizer.decode(ids, skip_special_tokens=True)
@@ -136,52 +97,3 @@ class TransformersSampler:
             finish_reason=FinishReason.STOP if stopped else FinishReason.LENGTH,
             seed=unit.request.seed,
         )
-
-
-class _Decoding:
-    """The rows still being decoded: their cache, attention mask, last token, and place in the original batch."""
-
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
-        self._model = model
-        self._input, self._mask = ids, mask
-        self._positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0)
-        self._cache = DynamicCache(config=model.config)
-        self._live = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-        self.rows = torch.arange(len(ids), device=ids.device)
-
-    def next_logits(self) -> torch.Tensor:
-        """Logits (rows, vocabulary) of the next token, from one forward pass over what the cache has not seen."""
-        output = self._model(
-            input_ids=self._input,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
-
-    def advance(self, tokens: torch.Tensor, *, finished: torch.Tensor) -> bool:
-        """Append a token to every row; false when all have finished. Half a batch of finished rows is dropped."""
-        self._live &= ~finished
-        live = int(self._live.sum())
-        self._input = tokens.unsqueeze(-1)
-        self._positions = self._positions[:, -1:] + 1
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=-1)
-        if live * 2 <= len(tokens):
-            self._keep(self._live.nonzero().squeeze(-1))
-        return live > 0
-
-    def _keep(self, kept: torch.Tensor) -> None:
-        self._cache.batch_select_indices(kept)
-        self._input, self._mask, self._positions = self._input[kept], self._mask[kept], self._positions[kept]
-        self.rows, self._live = self.rows[kept], self._live[kept]
-
-
-def _until_stop(ids: list[int], stop_ids: frozenset[int]) -> list[int]:
-    """The row up to and with its first stop token: what a finished row went on to draw is noise."""
-    for index, token in enumerate(ids):
-        if token in stop_ids:
-            return ids[: index + 1]
-    return ids

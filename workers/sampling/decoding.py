@@ -1,0 +1,114 @@
+"""One batched decode loop, seeded per completion: what samplers and rollouts of a policy in training draw with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from workers.sampling.language_model import LanguageModel, pad_left
+from workers.sampling.nucleus import choose, seeded_uniforms
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn. `exact`: where rounding could decide a token, the row is computed once more alone.
+
+    That makes a completion the same in every batch, in float32; bfloat16 is too coarse for it.
+    """
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    exact: bool
+
+
+@torch.inference_mode()
+def decode(
+    language_model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    drawing: Drawing,
+    should_stop: Callable[[], bool],
+) -> list[list[int]] | None:
+    """Token ids of each prompt's completion, its stop token included; None when asked to stop, before any token."""
+    device = language_model.device
+    stops = torch.tensor(sorted(language_model.stop_ids), device=device)
+    length = drawing.max_new_tokens
+    uniforms = torch.stack([seeded_uniforms(seed, length) for seed in seeds]).to(device)
+    drawn = torch.full((len(prompts), length), int(stops[0]), device=device)
+    state = _Decoding(language_model.model, *pad_left(prompts, device=device))
+    for position in range(length):
+        if should_stop():
+            return None
+        ahead = uniforms[state.rows, position]
+        choice = choose(state.next_logits(), ahead, temperature=drawing.temperature, top_p=drawing.top_p)
+        for place in choice.doubtful.nonzero().flatten().tolist() if drawing.exact else ():
+            row = int(state.rows[place])
+            logits = _logits_alone(language_model, [*prompts[row], *drawn[row, :position].tolist()])
+            alone = choose(logits, ahead[place : place + 1], temperature=drawing.temperature, top_p=drawing.top_p)
+            choice.tokens[place] = alone.tokens[0]
+        drawn[state.rows, position] = choice.tokens
+        if not state.advance(choice.tokens, finished=torch.isin(choice.tokens, stops)):
+            break
+    return [_until_stop(row, language_model.stop_ids) for row in drawn.tolist()]
+
+
+def _logits_alone(language_model: LanguageModel, ids: list[int]) -> torch.Tensor:
+    """Logits (1, vocabulary) of the next token of one sequence: no batch, no padding, no cache."""
+    sequence = torch.tensor([ids], device=language_model.device)
+    logits: torch.Tensor = language_model.model(sequence, use_cache=False, logits_to_keep=1).logits[:, -1]
+    return logits
+
+
+class _Decoding:
+    """The rows still being decoded: their cache, attention mask, last token, and place in the original batch."""
+
+    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
+        self._model = model
+        self._input, self._mask = ids, mask
+        self._positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0)
+        self._cache = DynamicCache(config=model.config)
+        self._live = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        self.rows = torch.arange(len(ids), device=ids.device)
+
+    def next_logits(self) -> torch.Tensor:
+        """Logits (rows, vocabulary) of the next token, from one forward pass over what the cache has not seen."""
+        output = self._model(
+            input_ids=self._input,
+            attention_mask=self._mask,
+            position_ids=self._positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def advance(self, tokens: torch.Tensor, *, finished: torch.Tensor) -> bool:
+        """Append a token to every row; false when all have finished. Half a batch of finished rows is dropped."""
+        self._live &= ~finished
+        live = int(self._live.sum())
+        self._input = tokens.unsqueeze(-1)
+        self._positions = self._positions[:, -1:] + 1
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=-1)
+        if live * 2 <= len(tokens):
+            self._keep(self._live.nonzero().squeeze(-1))
+        return live > 0
+
+    def _keep(self, kept: torch.Tensor) -> None:
+        self._cache.batch_select_indices(kept)
+        self._input, self._mask, self._positions = self._input[kept], self._mask[kept], self._positions[kept]
+        self.rows, self._live = self.rows[kept], self._live[kept]
+
+
+def _until_stop(ids: list[int], stop_ids: frozenset[int]) -> list[int]:
+    """The row up to and with its first stop token: what a finished row went on to draw is noise."""
+    for index, token in enumerate(ids):
+        if token in stop_ids:
+            return ids[: index + 1]
+    return ids
