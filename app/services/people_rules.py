@@ -36,8 +36,8 @@ def require_people(
         raise PeopleRefused(f"annotation queue {people.queue!r} does not exist in this project", field=_FIELD)
     if rubric is not None and rubric.id != queue.rubric_revision_id:
         raise PeopleRefused(
-            f"people of queue {queue.id!r} answer by rubric revision {queue.rubric_revision_id!r}, and this run is judged "
-            f"by {rubric.id!r}: name a queue that asks the same question",
+            f"people of queue {queue.id!r} answer by rubric revision {queue.rubric_revision_id!r}, and the run is "
+            f"judged by {rubric.id!r}: name a queue that asks the same question",
             field=_FIELD,
         )
     for source in annotation_queues.queues_behind(session, calibration_ids):
