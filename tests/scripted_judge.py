@@ -18,6 +18,7 @@ import json
 import math
 import re
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from app.rlaif.rubric import Rubric
 from tests.judge_faults import suffer
 
 SHARPNESS = 6.0
-_BLOCK = re.compile(r"^<<<\S+ (?P<name>prompt|reference|response [AB])>>>\n(?P<data>.*)$", re.MULTILINE)
+_BLOCK = re.compile(r"^<<<\S+ (?P<name>prompt|reference|response(?: \w+)?)>>>\n(?P<data>.*)$", re.MULTILINE)
 _IN_TEXT = re.compile(r"\[\[fault:(?P<name>[\w-]+)(?::(?P<times>\d+))?\]\]")
 _DEFAULT_RUBRIC = Rubric.model_validate(
     {
@@ -125,7 +126,7 @@ class ScriptedJudge:
         )
 
     def _fault_in_text(self, body: dict[str, Any]) -> str | None:
-        found = _IN_TEXT.search(body["messages"][-1]["content"])
+        found = _IN_TEXT.search(body["messages"][1]["content"])
         if found is None:
             return None
         question = prompt_hash(body["messages"])
@@ -146,19 +147,15 @@ class ScriptedJudge:
                 file.write(json.dumps(call) + "\n")
 
     def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
-        question = body["messages"][-1]["content"]
-        logprobs = self._logprobs(question)
-        label = max(logprobs, key=lambda name: logprobs[name])
+        question = body["messages"][1]["content"]
+        reply, logprobs = self._replied(body)
         choice: dict[str, Any] = {
             "index": 0,
-            "message": {"role": "assistant", "content": label},
+            "message": {"role": "assistant", "content": reply},
             "finish_reason": "stop",
         }
-        if body.get("logprobs"):
-            top = [{"token": name, "logprob": value, "bytes": [ord(name)]} for name, value in logprobs.items()]
-            choice["logprobs"] = {
-                "content": [{"token": label, "logprob": logprobs[label], "bytes": [ord(label)], "top_logprobs": top}]
-            }
+        if body.get("logprobs") and logprobs:
+            choice["logprobs"] = {"content": list(_tokens(reply, logprobs))}
         return {
             "id": f"chatcmpl-{len(self.calls)}",
             "object": "chat.completion",
@@ -172,23 +169,65 @@ class ScriptedJudge:
             },
         }
 
-    def _logprobs(self, question: str) -> dict[str, float]:
-        """Log-probabilities of A, B and C that follow the scores of what is shown as A and B."""
+    def _replied(self, body: dict[str, Any]) -> tuple[str, dict[str, float] | None]:
+        """What it says to whichever question is asked, and the log-probabilities of what it could have said."""
+        rules, question = body["messages"][0]["content"], body["messages"][1]["content"]
         blocks = {match["name"]: json.loads(match["data"]) for match in _BLOCK.finditer(question)}
+        scores = self._scores(blocks)
+        if "response" in scores:
+            number = str(round(1 + 9 * scores["response"]))
+            return _as_asked(rules, "score", int(number), number), {number: math.log(0.8), "5": math.log(0.2)}
+        if "response A" not in scores:
+            return _ranking(scores), None
+        logprobs = self._preference(scores)
+        label = max(logprobs, key=lambda name: logprobs[name])
+        return _as_asked(rules, "answer", label, label), logprobs
+
+    def _scores(self, blocks: dict[str, Any]) -> dict[str, float]:
+        """Of each response, by the name of its block, in the order shown."""
         prompt, reference = _text(blocks["prompt"], "user"), blocks.get("reference")
+        named = {name: turns for name, turns in blocks.items() if name.startswith("response")}
         try:
-            scores = [
-                score_completion(
-                    self.rubric, _text(blocks[name], "assistant"), prompt=prompt, reference=reference
-                ).total
-                for name in ("response A", "response B")
-            ]
+            return {
+                name: score_completion(self.rubric, _text(turns, "assistant"), prompt=prompt, reference=reference).total
+                for name, turns in named.items()
+            }
         except NothingToCheck:
-            scores = [0.0, 0.0]
-        lead = SHARPNESS * (scores[0] - scores[1] + self.first_pull)
+            return dict.fromkeys(named, 0.0)
+
+    def _preference(self, scores: dict[str, float]) -> dict[str, float]:
+        """Log-probabilities of A, B and C that follow the scores of what is shown as A and B."""
+        lead = SHARPNESS * (scores["response A"] - scores["response B"] + self.first_pull)
         weights = {"A": math.exp(lead / 2), "B": math.exp(-lead / 2), "C": 1.5 if abs(lead) < 1e-9 else 0.05}
         total = sum(weights.values())
         return {name: math.log(weight / total) for name, weight in weights.items()}
+
+
+def _as_asked(rules: str, key: str, value: str | int, plain: str) -> str:
+    """The bare answer, or the JSON object that the rules ask for."""
+    if "JSON object" not in rules:
+        return plain
+    notes = {"notes": [{"response": "A", "turn": 1, "note": "Looked at."}]} if '"notes"' in rules else {}
+    return json.dumps({**notes, key: value})
+
+
+def _ranking(scores: dict[str, float]) -> str:
+    """Ids by falling score; equal scores share a list."""
+    tiers: dict[float, list[str]] = {}
+    for name, score in scores.items():
+        tiers.setdefault(score, []).append(name.removeprefix("response "))
+    return json.dumps({"ranking": [tiers[score] for score in sorted(tiers, reverse=True)]})
+
+
+def _tokens(reply: str, logprobs: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """The reply's tokens: the answer by itself, with what could have stood in its place."""
+    answer = next(name for name in sorted(logprobs, key=lambda name: logprobs[name], reverse=True) if name in reply)
+    before, _, behind = reply.rpartition(answer)
+    top = [{"token": name, "logprob": value, "bytes": list(name.encode())} for name, value in logprobs.items()]
+    for text in (before, answer, behind):
+        if text:
+            alternatives = top if text == answer else [{"token": text, "logprob": 0.0, "bytes": None}]
+            yield {"token": text, "logprob": alternatives[0]["logprob"], "top_logprobs": alternatives}
 
 
 def _text(turns: list[dict[str, Any]], role: str) -> str:

@@ -12,9 +12,11 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Comparison, Purpose, Stage, Verdict
+from app.repositories.scores import compared_by_scores, forget_unheard_scores
 from app.repositories.units import add_missing, among
-from app.rlaif.comparison import UNHEARD, InvalidReason, Order
+from app.rlaif.comparison import UNHEARD, InvalidReason
 from app.rlaif.comparison import Verdict as Answered
+from app.rlaif.questions import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,21 @@ class Spending:
 def verdicts_of(
     session: Session, run_id: str, *, judge_ids: Collection[str], comparison_ids: Collection[str]
 ) -> dict[str, list[VerdictRow]]:
-    """Some judges' verdicts by comparison id; a comparison without one is absent."""
+    """Some judges' verdicts by comparison id; a comparison without one is absent.
+
+    Where judges rated completions one by one, the verdicts are what two ratings say of the better one.
+    """
     query = select(Verdict).where(
         Verdict.run_id == run_id, Verdict.judge_id.in_(judge_ids), among(Verdict.comparison_id, comparison_ids)
     )
     found: dict[str, list[VerdictRow]] = defaultdict(list)
     for row in session.scalars(query.order_by(Verdict.comparison_id, Verdict.judge_id, Verdict.order, Verdict.repeat)):
-        answered = Answered(row.judge_id, row.order, row.answer, row.probability, row.repeat)
+        answered = Answered(row.judge_id, row.order, row.answer, row.probability, row.repeat, row.criterion, row.weight)
         found[row.comparison_id].append(VerdictRow(answered, row.invalid_reason))
-    return dict(found)
+    rated = compared_by_scores(
+        session, run_id, judge_ids=judge_ids, comparison_ids=[id_ for id_ in comparison_ids if id_ not in found]
+    )
+    return dict(found) | {id_: [VerdictRow(*row) for row in rows] for id_, rows in rated.items()}
 
 
 def add_verdicts(session: Session, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -72,7 +80,7 @@ def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
 def forget_unheard(
     session: Session, run_id: str, *, judge_ids: Collection[str], round_: int, purposes: Collection[Purpose]
 ) -> int:
-    """Delete what judges' endpoints failed to answer about some comparisons, and say how many verdicts these were."""
+    """Delete what judges' endpoints failed to answer about some comparisons, and say how many answers these were."""
     asked = select(Comparison.id).where(
         Comparison.run_id == run_id, Comparison.round == round_, Comparison.purpose.in_(purposes)
     )
@@ -83,7 +91,9 @@ def forget_unheard(
         Verdict.comparison_id.in_(asked),
     )
     gone = session.scalars(unheard.returning(Verdict.id).execution_options(synchronize_session=False))
-    return len(gone.all())
+    return len(gone.all()) + forget_unheard_scores(
+        session, run_id, judge_ids=judge_ids, round_=round_, purposes=purposes
+    )
 
 
 def judge_usd_spent(session: Session, run_id: str) -> Decimal:
@@ -92,11 +102,9 @@ def judge_usd_spent(session: Session, run_id: str) -> Decimal:
     return Decimal(total or 0)
 
 
-def answered_units(
-    session: Session, run_id: str, *, judge_id: str, comparison_ids: Collection[str]
-) -> frozenset[tuple[str, Order, int]]:
-    """(comparison, order, repeat) of what one judge has answered, INVALID or not."""
-    query = select(Verdict.comparison_id, Verdict.order, Verdict.repeat).where(
+def answered_units(session: Session, run_id: str, *, judge_id: str, comparison_ids: Collection[str]) -> frozenset[Unit]:
+    """What one judge has answered, INVALID or not."""
+    query = select(Verdict.comparison_id, Verdict.order, Verdict.repeat, Verdict.criterion).where(
         Verdict.run_id == run_id, Verdict.judge_id == judge_id, among(Verdict.comparison_id, comparison_ids)
     )
-    return frozenset((row.comparison_id, row.order, row.repeat) for row in session.execute(query))
+    return frozenset(Unit(*row) for row in session.execute(query))

@@ -1,12 +1,13 @@
 """What one judge believes of a comparison once it has answered in both orders.
 
 INVALID is missing, never averaged. One order alone carries the judge's position bias uncancelled, so it is no belief.
+Criteria judged one by one make a belief together, by their weights: a part of them is another rubric, and no belief.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -31,7 +32,7 @@ def beliefs_of(verdicts: Iterable[Verdict]) -> dict[str, Belief]:
 
 
 def belief_of(verdicts: Iterable[Verdict]) -> Belief | None:
-    """One judge's: the mean over repeats, then orders."""
+    """One judge's: the mean over repeats, then criteria by their weights, then orders."""
     means = order_means(verdicts)
     if len(means) < len(Order):
         return None
@@ -46,9 +47,25 @@ def lean(probability: float) -> Answer:
 
 
 def order_means(verdicts: Iterable[Verdict]) -> dict[Order, float]:
-    """The mean probability of one judge's valid verdicts in each order that has one. A tie is one half."""
+    """The mean probability of one judge's valid verdicts in each order that has one for every criterion that was asked
+    about. A tie is one half."""
+    criteria = [_criterion(given) for _, given in _by(verdicts, lambda verdict: verdict.criterion)]
+    orders = (order for order in Order if criteria and all(order in means for _, means in criteria))
+    return {order: _weighted([(weight, means[order]) for weight, means in criteria]) for order in orders}
+
+
+def _criterion(verdicts: Sequence[Verdict]) -> tuple[float, dict[Order, float]]:
+    """The criterion's weight, and its mean in each order with a valid verdict."""
     valid = [verdict for verdict in verdicts if verdict.probability is not None]
-    return {order: mean(map(_probability, given)) for order, given in _by(valid, lambda verdict: verdict.order)}
+    means = {order: mean(map(_probability, given)) for order, given in _by(valid, lambda verdict: verdict.order)}
+    return verdicts[0].weight, means
+
+
+def _weighted(values: Sequence[tuple[float, float]]) -> float:
+    """The mean of (weight, value); of one value, that very value."""
+    if len(values) == 1:
+        return values[0][1]
+    return math.fsum(weight * value for weight, value in values) / math.fsum(weight for weight, _ in values)
 
 
 def mean(values: Iterable[float]) -> float:

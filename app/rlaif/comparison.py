@@ -59,7 +59,8 @@ class Comparison:
 class Verdict:
     """One judge's answer to one comparison in one presentation order.
 
-    `probability` is P(first completion is better) in [0, 1]; None where the answer is INVALID.
+    `probability` is P(first completion is better) in [0, 1]; None where the answer is INVALID. `criterion` is what was
+    judged alone, and `weight` what it counts in the whole; empty for the whole rubric.
     """
 
     judge_id: str
@@ -67,6 +68,8 @@ class Verdict:
     answer: Answer
     probability: float | None
     repeat: int = 0
+    criterion: str = ""
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         missing = self.answer is Answer.INVALID

@@ -5,18 +5,35 @@ A judge only carries: it puts `messages` to whoever answers and gives the reply 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.rendering import ChatMessages
 from app.rlaif.replies import Reply
 
 
+class AnswerStyle(StrEnum):
+    """How a judge is asked to put its answer: the bare label or number, or JSON that its endpoint holds to a schema."""
+
+    LABEL = "label"
+    JSON_SCHEMA = "json_schema"
+
+
+class Unit(NamedTuple):
+    """What one stored answer is about: a comparison, or for ratings a completion. `criterion` is '' for the whole."""
+
+    subject_id: str
+    order: Order
+    repeat: int
+    criterion: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """What a reply must look like.
+    """What a reply must look like; `demand` says so to the judge.
 
     `options` are the texts one of which is the whole answer, read off the next token's log-probabilities by judges
     that see them; `room` is how many tokens a reply needs at least. `schema` is that of a JSON reply; None where the
@@ -24,30 +41,63 @@ class AnswerFormat:
     """
 
     options: tuple[str, ...]
+    demand: str
     room: int = 1
     schema: Mapping[str, Any] | None = None
+
+
+class Side(StrEnum):
+    """Of which of a comparison's completions a note speaks."""
+
+    FIRST = "first"
+    SECOND = "second"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a judge remarked of one turn; turns count from 1."""
+
+    side: Side
+    turn: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
 class PairAnswer:
     """An answer to one comparison in one order, in the comparison's own numbering.
 
-    `criterion` is what was judged alone; empty for the whole rubric. `probability` is P(first is better), `reason` says
-    why there is none. `scores` are by criterion (first, second), from judges that score.
+    `probability` is P(first is better), `reason` says why there is none. `weight` is what the unit's criterion counts
+    in the whole. `scores` are by criterion (first, second), from judges that score.
     """
 
-    comparison_id: str
-    order: Order
-    repeat: int
+    unit: Unit
     answer: Answer
     probability: float | None
     reason: InvalidReason | None = None
-    criterion: str = ""
+    weight: float = 1.0
     scores: Mapping[str, tuple[float, float]] | None = None
+    notes: tuple[Note, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointsAnswer:
+    """A rating of one completion, from 1 to 10; `reason` says why there is none."""
+
+    unit: Unit
+    points: float | None
+    reason: InvalidReason | None = None
+
+
+Answers = Sequence[PairAnswer] | Sequence[PointsAnswer]
 
 
 class Question(Protocol):
-    """What is put to a judge once. One reply may answer several comparisons: all of them are stored, or none."""
+    """What is put to a judge once. One reply may answer several units: all of them are stored, or none."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What it answers."""
+        ...
 
     @property
     def format(self) -> AnswerFormat: ...
@@ -56,10 +106,21 @@ class Question(Protocol):
         """The messages that put the question to a model."""
         ...
 
-    def read(self, reply: Reply) -> tuple[PairAnswer, ...]:
+    def read(self, reply: Reply) -> Answers:
         """What a complete reply says; INVALID with its reason where it says nothing plainly."""
         ...
 
-    def unanswered(self, reason: InvalidReason) -> tuple[PairAnswer, ...]:
+    def unanswered(self, reason: InvalidReason) -> Answers:
         """INVALID for all that was asked."""
         ...
+
+
+def asked_again(question: Question, messages: ChatMessages, reply: Reply) -> ChatMessages:
+    """The same question once more, after a reply that could not be read: the reply, and what it should have been."""
+    sentence = f"This cannot be read as an answer. {question.format.demand}"
+    return (*messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": sentence})
+
+
+def unreadable(answers: Answers) -> bool:
+    """Whether a reply said something, and nothing that could be read."""
+    return any(answer.reason is InvalidReason.PARSE for answer in answers)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.rlaif.modes import Mode
+
 RECIPE_VERSION: Literal[1] = 1
 
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
@@ -49,8 +51,14 @@ class SampleConfig(_Part):
 
 
 class JudgeConfig(_Part):
-    """Which comparisons are judged, and how often."""
+    """Which comparisons are judged, how, and how often."""
 
+    mode: Mode = Field(
+        Mode.PAIRWISE,
+        description="`pairwise`: which of two is better, by the whole rubric; `per_criterion`: by one criterion at a "
+        "time, combined by weight; `listwise`: groups of up to eight are ranked; `pointwise`: each is rated from 1 to "
+        "10. Evaluation is always pairwise",
+    )
     pairs: Literal["all", "chain", "labelled"] = Field(
         "all",
         description="`all` compares every two completions of a prompt; `chain` compares neighbours in a ring; "
@@ -70,6 +78,13 @@ class JudgeConfig(_Part):
         description="Id of a calibration of this judge and rubric revision: what it fitted makes the preferences",
         examples=["calibration_01m7xk5mgzeyva4mageqj2tqtk"],
     )
+
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        if self.mode is Mode.LISTWISE and self.pairs != "all":
+            raise ValueError(f"judge.mode 'listwise' compares every two of a group: not judge.pairs {self.pairs!r}")
+        return self
 
 
 class PeopleConfig(_Part):
@@ -239,6 +254,8 @@ class Recipe(_Part):
         What is null is left out, so that a later setting with null for "as before" leaves older hashes as they were.
         """
         content = self.model_dump(mode="json", exclude=_NO_RESULT, exclude_none=True)
+        if self.judge.mode is Mode.PAIRWISE:
+            del content["judge"]["mode"]  # as it was before there were others
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def stages(self) -> tuple[StageKind, ...]:

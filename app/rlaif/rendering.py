@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +38,11 @@ class Response:
     def data(self) -> str:
         return _turns(self.turns)
 
+    @property
+    def is_trajectory(self) -> bool:
+        """Whether there are single turns to speak of."""
+        return len(self.turns) > 1
+
 
 @dataclass(frozen=True)
 class Case:
@@ -63,14 +69,14 @@ class Case:
         """32 bytes that only the key's holder can tell, equal for equal responses in whatever order they are shown."""
         drawn = self._keyed.copy()
         for data in sorted(response.data for response in responses):
-            drawn.update(_framed(data))
+            drawn.update(framed(data))
         return drawn.digest()
 
     @cached_property
     def _keyed(self) -> hmac.HMAC:
         keyed = hmac.new(self.key, digestmod=hashlib.sha256)
         for _, content in self.blocks:
-            keyed.update(_framed(content))
+            keyed.update(framed(content))
         return keyed
 
     def _blocks(self) -> Iterator[Block]:
@@ -93,10 +99,19 @@ def shuffled(size: int, drawn: bytes) -> list[int]:
     return sorted(range(size), key=lambda place: hashlib.sha256(drawn + place.to_bytes(4, "big")).digest())
 
 
-def demands(rubric: Rubric, *, principle: str | None, places: Iterable[int]) -> str:
+class Scale(Enum):
+    """Whether a criterion's scale anchors are shown, and which end of the scale comes first."""
+
+    NONE = "none"
+    RISING = "rising"
+    FALLING = "falling"
+
+
+def demands(rubric: Rubric, *, principle: str | None, places: Iterable[int], scale: Scale = Scale.NONE) -> str:
     """What the rubric asks for, its criteria in the order of `places`."""
     parts = [rubric.description] if rubric.description else []
-    criteria = (f"{number}. {_criterion(rubric.criteria[place])}" for number, place in enumerate(places, start=1))
+    shown = (_criterion(rubric.criteria[place], scale) for place in places)
+    criteria = (f"{number}. {criterion}" for number, criterion in enumerate(shown, start=1))
     parts.append("Criteria:\n" + "\n".join(criteria))
     if principle:
         parts.append(f"Principle to keep in mind: {principle}")
@@ -109,13 +124,14 @@ def prompt_hash(messages: Iterable[Mapping[str, Any]]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _criterion(criterion: Criterion) -> str:
+def _criterion(criterion: Criterion, scale: Scale) -> str:
     lines = [f"{criterion.name} (weight {criterion.weight:g}): {criterion.description}"]
-    lines += [f"   {anchor.score} of 10: {anchor.description}" for anchor in criterion.anchors]
+    anchors = {Scale.NONE: (), Scale.RISING: criterion.anchors, Scale.FALLING: criterion.anchors[::-1]}[scale]
+    lines += [f"   {anchor.score} of 10: {anchor.description}" for anchor in anchors]
     return "\n".join(lines)
 
 
-def _framed(content: str) -> bytes:
+def framed(content: str) -> bytes:
     """Bytes that say where they end, so that no two sequences of contents are the same bytes."""
     encoded = content.encode("utf-8", "surrogatepass")
     return len(encoded).to_bytes(8, "big") + encoded

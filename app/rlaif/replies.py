@@ -107,9 +107,8 @@ def read_label(reply: Reply) -> PresentedAnswer:
 
 def labelled(answer: Answer, tokens: Sequence[ReplyToken]) -> PresentedAnswer:
     """A stated answer with the soft label that its token's alternatives give; without them it is a vote."""
-    if answer is Answer.TIE or (place := answer_place([token.text for token in tokens])) is None:
-        return PresentedAnswer(answer, _VOTES[answer])
-    soft = soft_label(tokens[place].alternatives)
+    place = None if answer is Answer.TIE else answer_place([token.text for token in tokens])
+    soft = None if place is None else soft_label(tokens[place].alternatives)
     if soft is None:
         return PresentedAnswer(answer, _VOTES[answer])
     return PresentedAnswer(Answer.TIE if soft == 0.5 else answer, soft)
@@ -118,9 +117,9 @@ def labelled(answer: Answer, tokens: Sequence[ReplyToken]) -> PresentedAnswer:
 def soft_label(alternatives: Mapping[str, float]) -> float | None:
     """P(first shown is better): the softmax of the labels' log-probabilities, a tie's mass split in two.
 
-    Tokens that are the same label but for white space are added up. None when neither A nor B is among them.
+    Tokens that are the same label but for white space and quotes are added up. None when neither A nor B is among them.
     """
-    found = [(token.strip(), value) for token, value in alternatives.items() if token.strip() in LABELS]
+    found = [(bare(token), value) for token, value in alternatives.items() if bare(token) in LABELS]
     if not any(label in ("A", "B") for label, _ in found):
         return None
     top = max(value for _, value in found)
@@ -132,4 +131,9 @@ def soft_label(alternatives: Mapping[str, float]) -> float | None:
 
 def answer_place(tokens: Sequence[str]) -> int | None:
     """The index of the reply's token that is the label: the last that is a label and no more."""
-    return next((place for place in reversed(range(len(tokens))) if tokens[place].strip() in LABELS), None)
+    return next((place for place in reversed(range(len(tokens))) if bare(tokens[place]) in LABELS), None)
+
+
+def bare(token: str) -> str:
+    """A token without the white space and the quotes that some tokenizers keep with it."""
+    return token.strip().strip('"')

@@ -155,6 +155,10 @@ class Rubric(_Part):
         kept = tuple(criterion for criterion in self.criteria if criterion.name not in replaced)
         return self.model_copy(update={"criteria": kept + extra})
 
+    def only(self, criterion: Criterion) -> Rubric:
+        """This rubric with one of its criteria alone."""
+        return self.model_copy(update={"criteria": (criterion,)})
+
 
 def _require_unique(part: str, names: Iterable[str]) -> None:
     given = list(names)

@@ -27,6 +27,7 @@ from app.rlaif.judges import (
     PanelJudge,
     ReplayJudge,
 )
+from app.rlaif.modes import modes_of
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.services import people_rules
@@ -66,6 +67,7 @@ class Plan:
 def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_circular: bool) -> None:
     """Raises RunRefused, PeopleRefused, CircularEvaluation."""
     _require_judges(plan)
+    _require_mode(session, plan)
     _require_rubric(session, plan)
     _require_prompts(plan)
     _require_imports(session, plan)
@@ -78,6 +80,7 @@ def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_c
 def require_measurable(session: Session, plan: Plan) -> None:
     """What must hold of a run that only asks its judge about candidates at hand. Raises RunRefused."""
     _require_judges(plan)
+    _require_mode(session, plan)
     _require_rubric(session, plan)
     if not run_parts.has_candidates(session, plan.prompt_set.id, split=None):
         raise RunRefused(
@@ -121,6 +124,18 @@ def _require_judges(plan: Plan) -> None:
             "recipe.stop_after to 'policy'",
             field="evaluation_judge",
         )
+
+
+def _require_mode(session: Session, plan: Plan) -> None:
+    mode = plan.recipe.judge.mode
+    for judge in asked_of(session, plan.judge) if plan.judges and plan.judge else ():
+        if mode not in (known := modes_of(judge.kind)):
+            offered = ", ".join(sorted(known))
+            raise RunRefused(
+                f"judge {judge.name!r} is of kind {judge.kind!r}, which cannot be asked {mode.value!r}: set "
+                f"recipe.judge.mode to one of {offered}, or name another judge",
+                field="recipe.judge.mode",
+            )
 
 
 def _require_rubric(session: Session, plan: Plan) -> None:

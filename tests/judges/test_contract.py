@@ -125,7 +125,7 @@ class TestEveryJudge:
         async def scenario() -> None:
             async with make_judge() as judge, aclosing(judge.judge(endless())) as given:
                 seen = await first_of(given, 5)
-            assert len({each.answers[0].comparison_id for each in seen}) == 5
+            assert len({each.verdicts()[0].comparison_id for each in seen}) == 5
             assert next(taken) <= 32
 
         asyncio.run(scenario())

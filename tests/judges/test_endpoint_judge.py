@@ -101,10 +101,10 @@ class TestConcurrency:
                 endpoint.judge.gathering = 256
                 client = endpoint.client(max_concurrency=256, timeout_s=30.0)
                 async with aclosing(client), aclosing(client.judge([held, *others])) as given:
-                    seen = [(await anext(given)).answers[0].comparison_id for _ in range(600)]
+                    seen = [(await anext(given)).verdicts()[0].comparison_id for _ in range(600)]
                     assert "cmp_held" not in seen
                     endpoint.judge.release.set()
-                    assert (await anext(given)).answers[0].comparison_id == "cmp_held"
+                    assert (await anext(given)).verdicts()[0].comparison_id == "cmp_held"
                 assert endpoint.judge.most_in_flight == 256
 
         asyncio.run(scenario())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.rlaif.comparison import Answer, Order
 from app.rlaif.messages import Message
 from app.rlaif.pairwise import PairQuestion
+from app.rlaif.questions import Unit
 from app.rlaif.rendering import TOOL_RESULT_CHARACTERS, Case, ChatMessages, Response, prompt_hash
 from app.rlaif.replies import PresentedAnswer
 from app.rlaif.rubric import Rubric
@@ -129,7 +130,7 @@ class TestPairQuestion:
         given_answer = pair(order=order).answered(PresentedAnswer(answer, probability))
         assert given_answer.answer is (answer if order is Order.AB else answer.swap())
         assert given_answer.probability == (probability if order is Order.AB else 1.0 - probability)
-        assert (given_answer.comparison_id, given_answer.order) == ("cmp_1", order)
+        assert given_answer.unit == Unit("cmp_1", order, 0)
 
 
 class TestCriteriaOrder:

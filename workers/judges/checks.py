@@ -36,7 +36,7 @@ class ProgramJudge:
         first, second = self._score(question, question.first), self._score(question, question.second)
         probability = _sigmoid(self._spec.sharpness * (first.total - second.total))
         scores = {name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()}
-        return question.stated(lean(probability), probability, scores=scores)
+        return question.scored(lean(probability), probability, scores=scores)
 
     def _score(self, question: PairQuestion, response: Response) -> CheckScore:
         case = question.case

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
-from app.rlaif.questions import PairAnswer, Question
+from app.rlaif.questions import Answers, Note, PairAnswer, PointsAnswer, Question
 from app.rlaif.replies import Reply
 
 _NANODOLLAR = Decimal("1e-9")
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedAnswer:
-    """A verdict, ready to be stored: answer and probability are in the comparison's own numbering.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one stored answer took, of the calls of its question.
 
-    `raw_text` is the reply, or for an INVALID verdict what went wrong. `scores` are by criterion (first, second),
-    from judges that score. `latency_s` is the last call's; `attempts` counts calls.
+    `raw_text` is the reply, or for an INVALID answer what went wrong. `latency_s` is the last call's; `attempts` counts
+    calls.
     """
 
-    comparison_id: str
-    order: Order
-    repeat: int
-    answer: Answer
-    probability: float | None
-    invalid_reason: InvalidReason | None
     raw_text: str | None
     prompt_hash: str | None
     prompt_tokens: int
@@ -35,7 +29,36 @@ class JudgedAnswer:
     cost_usd: Decimal
     latency_s: float
     attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedAnswer(Share):
+    """A verdict, ready to be stored: answer and probability are in the comparison's own numbering.
+
+    `scores` are by criterion (first, second), from judges that score.
+    """
+
+    comparison_id: str
+    order: Order
+    repeat: int
+    criterion: str
+    weight: float
+    answer: Answer
+    probability: float | None
+    invalid_reason: InvalidReason | None
     scores: Mapping[str, tuple[float, float]] | None
+    notes: Sequence[Note] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedScore(Share):
+    """A rating of one completion, ready to be stored."""
+
+    completion_id: str
+    order: Order
+    repeat: int
+    points: float | None
+    invalid_reason: InvalidReason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +68,7 @@ class Judged:
     `reply` is what was read; None where there was none to read. `raw_text` is its text, or what went wrong.
     """
 
-    answers: tuple[PairAnswer, ...]
+    answers: Answers
     reply: Reply | None = None
     raw_text: str | None = None
     prompt_hash: str | None = None
@@ -56,39 +79,63 @@ class Judged:
     attempts: int = 1
 
     def verdicts(self) -> list[JudgedAnswer]:
-        """One for each answer. Tokens and cost are split, so that sums stay right; the calls are the first one's."""
-        return [self._verdict(place, answer) for place, answer in enumerate(self.answers)]
+        """One for each comparison. Tokens and cost are split, so that sums stay right; the calls are the first's."""
+        return [
+            JudgedAnswer(
+                comparison_id=answer.unit.subject_id,
+                order=answer.unit.order,
+                repeat=answer.unit.repeat,
+                criterion=answer.unit.criterion,
+                weight=answer.weight,
+                answer=answer.answer,
+                probability=answer.probability,
+                invalid_reason=answer.reason,
+                scores=answer.scores,
+                notes=answer.notes,
+                **self._share(place),
+            )
+            for place, answer in enumerate(self.answers)
+            if isinstance(answer, PairAnswer)
+        ]
 
-    def _verdict(self, place: int, answer: PairAnswer) -> JudgedAnswer:
+    def scores(self) -> list[JudgedScore]:
+        """One for each completion that was rated."""
+        return [
+            JudgedScore(
+                completion_id=answer.unit.subject_id,
+                order=answer.unit.order,
+                repeat=answer.unit.repeat,
+                points=answer.points,
+                invalid_reason=answer.reason,
+                **self._share(place),
+            )
+            for place, answer in enumerate(self.answers)
+            if isinstance(answer, PointsAnswer)
+        ]
+
+    def _share(self, place: int) -> dict[str, Any]:
         size = len(self.answers)
-        return JudgedAnswer(
-            comparison_id=answer.comparison_id,
-            order=answer.order,
-            repeat=answer.repeat,
-            answer=answer.answer,
-            probability=answer.probability,
-            invalid_reason=answer.reason,
-            raw_text=self.raw_text,
-            prompt_hash=self.prompt_hash,
-            prompt_tokens=_share(self.prompt_tokens, size, place),
-            completion_tokens=_share(self.completion_tokens, size, place),
-            cost_usd=self.cost_usd if size == 1 else _dollar_share(self.cost_usd, size, place),
-            latency_s=self.latency_s,
-            attempts=self.attempts if place == 0 else 0,
-            scores=answer.scores,
-        )
+        return {
+            "raw_text": self.raw_text,
+            "prompt_hash": self.prompt_hash,
+            "prompt_tokens": _part(self.prompt_tokens, size, place),
+            "completion_tokens": _part(self.completion_tokens, size, place),
+            "cost_usd": self.cost_usd if size == 1 else _dollars(self.cost_usd, size, place),
+            "latency_s": self.latency_s,
+            "attempts": self.attempts if place == 0 else 0,
+        }
 
 
-def _share(whole: int, size: int, place: int) -> int:
-    """The share of one of `size` equals in a whole, the first ones taking what is left over."""
-    share, left_over = divmod(whole, size)
-    return share + (place < left_over)
+def _part(whole: int, size: int, place: int) -> int:
+    """What falls to one of `size` equals, the first ones taking what is left over."""
+    part, left_over = divmod(whole, size)
+    return part + (place < left_over)
 
 
-def _dollar_share(whole: Decimal, size: int, place: int) -> Decimal:
-    """A share in whole units of what the database keeps, the first taking what is left over."""
-    share = (whole / size).quantize(_NANODOLLAR)
-    return whole - share * (size - 1) if place == 0 else share
+def _dollars(whole: Decimal, size: int, place: int) -> Decimal:
+    """A part in whole units of what the database keeps, the first taking what is left over."""
+    part = (whole / size).quantize(_NANODOLLAR)
+    return whole - part * (size - 1) if place == 0 else part
 
 
 class Judge(Protocol):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from app.errors import ServiceError
 from app.repositories.run_inputs import JudgeRow
-from app.repositories.verdicts import answered_units, judge_usd_spent
+from app.repositories.verdicts import judge_usd_spent
 from app.rlaif.judges import OpenAIJudge, ReplayJudge, SingleSpec
 from app.rlaif.stored_answers import ANSWERS_FILE
 from app.services.answer_sets import get as get_answer_set
@@ -32,12 +32,7 @@ from workers.stages.weights import model_directory
 def ask(context: StageContext, docket: Docket) -> None:
     """Ask what is missing. Raises GiveBack, BudgetReached, StageRefused and LeaseLost."""
     with context.read() as session:
-        answered = answered_units(
-            session,
-            context.work.run_id,
-            judge_id=docket.judge.id,
-            comparison_ids=[item.row.id for item in docket.comparisons],
-        )
+        answered = docket.answered(session, context.work.run_id)
         spent = judge_usd_spent(session, context.work.run_id)
     if len(answered) == docket.size:
         return

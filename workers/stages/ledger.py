@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.db.ids import Kind, new_id
+from app.repositories.scores import add_scores
 from app.repositories.verdicts import Spending, add_spending, add_verdicts, judge_usd_spent
-from workers.judges.protocol import Judged, JudgedAnswer
+from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore
 from workers.stages.contract import StageContext
 from workers.stages.docket import Docket
 
@@ -27,6 +29,8 @@ NEAR_ANSWERS = 1000
 
 POLL_S = 0.2
 
+Stored = JudgedAnswer | JudgedScore
+
 
 class Ledger:
     """The answers of one docket that are not stored yet, and what the run has spent.
@@ -37,7 +41,7 @@ class Ledger:
     def __init__(self, context: StageContext, docket: Docket, *, spent: Decimal, stored: int) -> None:
         self._context = context
         self._docket = docket
-        self._waiting: list[JudgedAnswer] = []
+        self._waiting: list[Stored] = []
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._storing = asyncio.Lock()
@@ -57,7 +61,7 @@ class Ledger:
         Returns at once, unless too much waits, or the budget is nearly spent: then the run's other shards must know of
         each answer before they ask on.
         """
-        self._waiting += judged.verdicts()
+        self._waiting += judged.verdicts() or judged.scores()
         self.spent += judged.cost_usd
         self._dearest = max(self._dearest, judged.cost_usd)
         self._some.set()
@@ -90,7 +94,7 @@ class Ledger:
                 await asyncio.wait({writing})  # a thread cannot be cancelled
                 self._settle(batch, writing)
 
-    def _settle(self, batch: list[JudgedAnswer], writing: asyncio.Future[Decimal]) -> None:
+    def _settle(self, batch: list[Stored], writing: asyncio.Future[Decimal]) -> None:
         if writing.exception() is not None:
             self._waiting = batch + self._waiting
             return
@@ -101,7 +105,7 @@ class Ledger:
     def _is_near_limit(self) -> bool:
         return self._limit is not None and self._limit - self.spent < NEAR_ANSWERS * self._dearest
 
-    def _write_patiently(self, batch: Sequence[JudgedAnswer]) -> Decimal:
+    def _write_patiently(self, batch: Sequence[Stored]) -> Decimal:
         until = time.monotonic() + self._context.settings.lease_s
         while True:
             try:
@@ -111,26 +115,41 @@ class Ledger:
                     raise
                 time.sleep(POLL_S)
 
-    def _write(self, batch: Sequence[JudgedAnswer]) -> Decimal:
+    def _write(self, batch: Sequence[Stored]) -> Decimal:
         """One transaction: done again it adds nothing, nor to what was spent. Gives what the run has spent by then."""
         with self._context.transaction() as session:
-            rows = {new_id(Kind.VERDICT): answer for answer in batch}
-            added = add_verdicts(session, [self._row(id_, answer) for id_, answer in rows.items()])
-            add_spending(session, self._context.work.stage_id, _spending([rows[id_] for id_ in added]))
+            verdicts = {new_id(Kind.VERDICT): answer for answer in batch if isinstance(answer, JudgedAnswer)}
+            scores = {new_id(Kind.SCORE): answer for answer in batch if isinstance(answer, JudgedScore)}
+            added = add_verdicts(session, [self._verdict(id_, answer) for id_, answer in verdicts.items()])
+            added += add_scores(session, [self._score(id_, answer) for id_, answer in scores.items()])
+            stored: dict[str, Stored] = {**verdicts, **scores}
+            add_spending(session, self._context.work.stage_id, _spending([stored[id_] for id_ in added]))
             return judge_usd_spent(session, self._context.work.run_id)
 
-    def _row(self, id_: str, answer: JudgedAnswer) -> dict[str, Any]:
+    def _verdict(self, id_: str, answer: JudgedAnswer) -> dict[str, Any]:
+        return self._row(id_, answer) | {
+            "comparison_id": answer.comparison_id,
+            "criterion": answer.criterion,
+            "weight": answer.weight,
+            "answer": answer.answer,
+            "probability": answer.probability,
+            "scores": answer.scores,
+            "notes": None if answer.notes is None else [asdict(note) for note in answer.notes],
+        }
+
+    def _score(self, id_: str, answer: JudgedScore) -> dict[str, Any]:
+        return self._row(id_, answer) | {"completion_id": answer.completion_id, "points": answer.points}
+
+    def _row(self, id_: str, answer: Stored) -> dict[str, Any]:
+        """What every stored answer has."""
         work = self._context.work
         return {
             "id": id_,
             "project_id": work.project_id,
             "run_id": work.run_id,
-            "comparison_id": answer.comparison_id,
             "judge_id": self._docket.judge.id,
             "order": answer.order,
             "repeat": answer.repeat,
-            "answer": answer.answer,
-            "probability": answer.probability,
             "invalid_reason": answer.invalid_reason,
             "raw_text": answer.raw_text,
             "prompt_hash": answer.prompt_hash,
@@ -139,11 +158,10 @@ class Ledger:
             "cost_usd": answer.cost_usd,
             "latency_s": answer.latency_s,
             "attempts": answer.attempts,
-            "scores": answer.scores,
         }
 
 
-def _spending(answers: Sequence[JudgedAnswer]) -> Spending:
+def _spending(answers: Sequence[Stored]) -> Spending:
     return Spending(
         usd=sum((answer.cost_usd for answer in answers), Decimal(0)),
         calls=sum(answer.attempts for answer in answers),

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Literal
 
 from app.repositories.completions import CompletionRow
+from app.rlaif.listwise import LARGEST_GROUP
 from app.rlaif.seeds import derive_seed
 
 
@@ -42,6 +43,14 @@ class Pairing:
         unordered = sorted({(min(pair), max(pair)) for pair in places})
         return [self.oriented(by_place[low], by_place[high]) for low, high in unordered]
 
+    def grouped(self, completions: Sequence[CompletionRow]) -> list[Pair]:
+        """Every two distinct texts of one group; groups of equal size, drawn, and none larger than can be ranked."""
+        distinct, repeats = _distinct(completions)
+        drawn = sorted(distinct, key=lambda row: derive_seed(self.seed, *self.coordinates, "group", _name(row)))
+        count = -(-len(drawn) // LARGEST_GROUP)
+        chosen = [pair for start in range(count) for pair in combinations(drawn[start::count], 2)]
+        return [self.oriented(*pair) for pair in (*chosen, *repeats)]
+
     def oriented(self, one: CompletionRow, other: CompletionRow) -> Pair:
         """The pair in an order that a coin decides, so that neither place says anything of who wrote a completion."""
         low, high = sorted((one, other), key=lambda row: (row.source, row.position))
@@ -54,6 +63,12 @@ class Pairing:
             return None
         names = (_name(pair.first), _name(pair.second))
         return principles[derive_seed(self.seed, *self.coordinates, "principle", *names) % len(principles)]
+
+    def common_principle(self, principles: Sequence[str]) -> str | None:
+        """One for all of the prompt's completions, which are judged together."""
+        if not principles:
+            return None
+        return principles[derive_seed(self.seed, *self.coordinates, "principle") % len(principles)]
 
 
 def _name(row: CompletionRow) -> str:
