@@ -21,7 +21,7 @@ from benchmarks.measurement import Contender, Trained
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import PreferencePair
-from workers.training.dpo import DPOConfig, train_dpo
+from workers.training.dpo import DPOConfig, group_of, train_dpo
 from workers.training.pairs import EncodedPair, PairEncoder
 
 BETA = 0.1
@@ -76,9 +76,9 @@ def logprob_gap(model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path)
         if [pair.prompt, pair.first, pair.second] != [tuple(row[f"{k}_ids"]) for k in ("prompt", "chosen", "rejected")]:
             raise OtherTokens(pair)
     with torch.no_grad():
-        ours = CompletionScorer(policy.model).score(encoded)
+        sums = CompletionScorer(policy.model).sums([group_of(pair, None) for pair in encoded])
     theirs = torch.tensor([(row["ref_chosen_logps"], row["ref_rejected_logps"]) for row in rows])
-    return float((torch.stack([ours.first, ours.second], dim=1).cpu() - theirs).abs().max())
+    return float((sums.view(-1, 2).cpu() - theirs).abs().max())
 
 
 def _train_ours(model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, *, batch_size: int) -> Trained:

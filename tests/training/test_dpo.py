@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 from tests.training.tiny import Recorder, build_model, make_pairs
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import NonFiniteLoss, NoTrainingData, PreferencePair
-from workers.training.dpo import DPOConfig, DPOObjective, DPOResult, ReferencedPair, train_dpo
+from workers.training.dpo import DPOConfig, DPOObjective, DPOResult, ReferencedPair, group_of, train_dpo
 from workers.training.loop import epoch_batches
 from workers.training.pairs import EncodedPair, PairEncoder
 
@@ -27,6 +28,11 @@ def config_for(model_dir: Path) -> DPOConfig:
 def encode_all(model_dir: Path, pairs: list[PreferencePair]) -> tuple[EncodedPair, ...]:
     policy = load_policy(model_dir)
     return PairEncoder(policy.tokenizer, policy.stop_ids, 128, close_truncated=False).encode_pairs(pairs).pairs
+
+
+def objective_for(model_dir: Path, *, beta: float, sft_weight: float) -> DPOObjective:
+    config = replace(config_for(model_dir), beta=beta, sft_weight=sft_weight)
+    return DPOObjective.of(config, CompletionScorer(load_policy(model_dir).model))
 
 
 def logprob_by_hand(model_dir: Path, prompt: tuple[int, ...], completion: tuple[int, ...]) -> tuple[float, int]:
@@ -43,9 +49,10 @@ def loss_by_hand(model_dir: Path, items: list[ReferencedPair], *, beta: float, s
     preference, nll, tokens = 0.0, 0.0, 0
     for item in items:
         p, weight = item.pair.probability, item.pair.weight
+        ref_first, ref_second = item.reference
         first, first_tokens = logprob_by_hand(model_dir, item.pair.prompt, item.pair.first)
         second, second_tokens = logprob_by_hand(model_dir, item.pair.prompt, item.pair.second)
-        z = beta * ((first - item.first) - (second - item.second))
+        z = beta * ((first - ref_first) - (second - ref_second))
         preference += weight * (p * math.log1p(math.exp(-z)) + (1 - p) * math.log1p(math.exp(z)))
         better, count = (first, first_tokens) if p >= 0.5 else (second, second_tokens)
         nll -= weight * abs(2 * p - 1) * better
@@ -56,22 +63,21 @@ def loss_by_hand(model_dir: Path, items: list[ReferencedPair], *, beta: float, s
 class TestLoss:
     def test_soft_labels_equal_the_hand_written_loss(self, model_dir: Path) -> None:
         pairs = encode_all(model_dir, [*make_pairs(6), replace(make_pairs(1, seed=5)[0], id="tie", probability=0.5)])
-        items = [ReferencedPair(pair, -20.0 - index, -31.0 + 2 * index) for index, pair in enumerate(pairs)]
-        objective = DPOObjective(CompletionScorer(load_policy(model_dir).model), beta=0.3, sft_weight=0.7)
+        items = [ReferencedPair(pair, (-20.0 - index, -31.0 + 2 * index)) for index, pair in enumerate(pairs)]
+        objective = objective_for(model_dir, beta=0.3, sft_weight=0.7)
         expected = loss_by_hand(model_dir, items, beta=0.3, sft_weight=0.7)
         assert objective(items).loss.item() == pytest.approx(expected, rel=1e-5)
 
     def test_swapping_the_sides_changes_nothing(self, model_dir: Path) -> None:
-        items = [ReferencedPair(pair, -20.0, -31.0) for pair in encode_all(model_dir, make_pairs(6))]
+        items = [ReferencedPair(pair, (-20.0, -31.0)) for pair in encode_all(model_dir, make_pairs(6))]
         swapped = [
             ReferencedPair(
                 replace(i.pair, first=i.pair.second, second=i.pair.first, probability=1 - i.pair.probability),
-                i.second,
-                i.first,
+                i.reference[::-1],
             )
             for i in items
         ]
-        objective = DPOObjective(CompletionScorer(load_policy(model_dir).model), beta=0.3, sft_weight=0.7)
+        objective = objective_for(model_dir, beta=0.3, sft_weight=0.7)
         there, back = objective(items), objective(swapped)
         assert there.loss.item() == pytest.approx(back.loss.item(), rel=1e-6)
         margins = [result.metrics["margin"].total.item() for result in (there, back)]
@@ -80,8 +86,8 @@ class TestLoss:
     def test_ties_are_in_no_figure_of_chosen_and_rejected(self, model_dir: Path) -> None:
         pairs = make_pairs(6)
         ties = [replace(pair, id=f"tie-{pair.id}", probability=0.5) for pair in pairs]
-        objective = DPOObjective(CompletionScorer(load_policy(model_dir).model), beta=0.3, sft_weight=0.7)
-        items = [ReferencedPair(pair, -20.0, -31.0) for pair in encode_all(model_dir, [*pairs, *ties])]
+        objective = objective_for(model_dir, beta=0.3, sft_weight=0.7)
+        items = [ReferencedPair(pair, (-20.0, -31.0)) for pair in encode_all(model_dir, [*pairs, *ties])]
         alone = objective([item for item in items if not item.pair.is_tie]).metrics
         mixed = objective(items).metrics
         assert mixed["preference_loss"].count == 12
@@ -96,17 +102,32 @@ class TestLoss:
         ids = torch.tensor([pair.prompt + pair.first])
         halved = torch.log_softmax(model(ids).logits[0, :-1], dim=-1).gather(-1, ids[0, 1:, None])
         expected = halved[len(pair.prompt) - 1 :].sum().item()
-        assert CompletionScorer(model).score([pair]).first.item() == pytest.approx(expected, rel=1e-5)
+        assert CompletionScorer(model).sums([group_of(pair, None)])[0].item() == pytest.approx(expected, rel=1e-5)
 
     @pytest.mark.filterwarnings("ignore")
-    def test_hard_labels_equal_trl(self, plain_model_dir: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("loss", "beta", "smoothing"),
+        [("sigmoid", 0.1, 0.0), ("robust", 0.1, 0.2), ("ipo", 0.1, None), ("sigmoid_norm", 5.0, None)],
+    )
+    def test_hard_labels_equal_trl(
+        self, loss: str, beta: float, smoothing: float | None, plain_model_dir: Path, tmp_path: Path
+    ) -> None:
         """Every loss and gradient norm of an epoch, with the sft term, in TRL 1.16 on the same batches."""
         from datasets import Dataset
         from trl import DPOConfig as TRLConfig  # type: ignore[attr-defined]
         from trl import DPOTrainer  # type: ignore[attr-defined]
 
         pairs = make_pairs(32, hard=True)
-        config = replace(config_for(plain_model_dir), epochs=1, warmup_ratio=0.0, weight_decay=0.01, max_grad_norm=0.5)
+        config = replace(
+            config_for(plain_model_dir),
+            loss=PreferenceLoss(loss),
+            beta=beta,
+            label_smoothing=smoothing,
+            epochs=1,
+            warmup_ratio=0.0,
+            weight_decay=0.01,
+            max_grad_norm=0.5,
+        )
         progress = Recorder()
         train_dpo(config, pairs, tmp_path / "ours", progress)
         lengths = [pair.length for pair in encode_all(plain_model_dir, pairs)]
@@ -123,8 +144,10 @@ class TestLoss:
             model=str(plain_model_dir),
             args=TRLConfig(
                 output_dir=str(tmp_path / "trl"),
-                loss_type=["sigmoid", "sft"],
+                loss_type=[loss, "sft"],
                 loss_weights=[1.0, 0.5],
+                beta=beta,
+                label_smoothing=smoothing or 0.0,
                 learning_rate=1e-3,
                 weight_decay=0.01,
                 max_grad_norm=0.5,
@@ -148,7 +171,8 @@ class TestLoss:
         assert len(ours) == len(expected) == 4
         assert [m["loss"] for m in ours] == pytest.approx([log["loss"] for log in expected], rel=1e-4)
         assert [m["grad_norm"] for m in ours] == pytest.approx([log["grad_norm"] for log in expected], rel=1e-3)
-        assert [m["margin"] for m in ours] == pytest.approx([log["rewards/margins"] for log in expected], abs=1e-4)
+        if not LOSS_SETTINGS[config.loss].by_token:  # TRL's rewards are sums even there
+            assert [m["margin"] for m in ours] == pytest.approx([log["rewards/margins"] for log in expected], abs=1e-4)
         trained = AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32).state_dict()
         for name, tensor in trainer.model.state_dict().items():
             torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=2e-5)

@@ -25,20 +25,24 @@ def run(context: StageContext) -> StageOutcome:
 def train(context: StageContext, inputs: StageInputs) -> Trained:
     """Train, or go on from the state that an earlier holder saved."""
     from workers.training.dpo import DPOConfig, train_dpo  # torch
+    from workers.training.reference import ReferenceCache
 
+    base = inputs.base_model()
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     config = DPOConfig(
-        model_dir=model_directory(context, inputs.base_model().storage_key),
+        model_dir=model_directory(context, base.storage_key),
         **optimisation(context, context.work.recipe.policy),
     )
     directory = context.scratch() / OUTPUT
-    result = trained(lambda: train_dpo(config, pairs, directory, context.progress), directory)
+    references = ReferenceCache(context.settings.artifacts_dir / "references", model=base.digest)
+    result = trained(lambda: train_dpo(config, pairs, directory, context.progress, references=references), directory)
     metrics: dict[str, Any] = {
         **result.metrics,
         "train_pairs": result.pairs,
         "truncated_pairs": result.truncated_pairs,
         "identical_pairs": result.identical_pairs,
         "overlong_prompts": result.overlong_prompts,
+        "reference_cached_pairs": result.reference_cached_pairs,
         "resumed_from": result.resumed_from,
         "rejected_states": list(result.rejected_states),
     }

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from workers.sampling.language_model import LanguageModel, default_device, load_tokenizer, stop_token_ids
+from workers.training.shared_prompts import share_prompts
 
 
 def load_policy(model_dir: Path) -> LanguageModel:
@@ -20,11 +21,15 @@ def load_policy(model_dir: Path) -> LanguageModel:
 
 @dataclass(frozen=True)
 class ScalarModel:
-    """A sequence classifier with one output, its tokenizer and the tokens that end an answer."""
+    """A sequence classifier with one output, its tokenizer and the tokens that end an answer.
+
+    `shares_prompts`: it takes a packing, and its reward is its linear head on a completion's last token.
+    """
 
     model: Any
     tokenizer: Any
     stop_ids: frozenset[int]
+    shares_prompts: bool
 
 
 def load_scalar_model(model_dir: Path, *, seed: int = 0) -> ScalarModel:
@@ -47,7 +52,9 @@ def load_scalar_model(model_dir: Path, *, seed: int = 0) -> ScalarModel:
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stop_ids:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(min(set(range(len(tokenizer))) - stop_ids))
     model.config.pad_token_id = tokenizer.pad_token_id
-    return ScalarModel(model.to(default_device()).eval(), tokenizer, stop_ids)
+    model.to(default_device()).eval()
+    has_linear_head = isinstance(getattr(model, "score", None), torch.nn.Linear)
+    return ScalarModel(model, tokenizer, stop_ids, shares_prompts=has_linear_head and share_prompts(model))
 
 
 def save_model(model: Any, tokenizer: Any, out_dir: Path, *, base_dir: Path) -> None:

@@ -6,27 +6,16 @@ A model that cannot share prompts is given plain padded rows instead, with the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from workers.training.pairs import EncodedPair, pad_right
+from workers.training.pairs import pad_right
 from workers.training.shared_prompts import Packing, PromptGroup, share_prompts
 
 _LOGITS_AT_ONCE = 2**26  # numbers; beyond it logits are made in parts, and made again for the gradient
-
-
-@dataclass(frozen=True)
-class PairLogprobs:
-    """Sums over the tokens of each completion, in nats, and the number of those tokens; all of shape (pairs,)."""
-
-    first: torch.Tensor
-    second: torch.Tensor
-    first_tokens: torch.Tensor
-    second_tokens: torch.Tensor
 
 
 class CompletionScorer:
@@ -42,15 +31,11 @@ class CompletionScorer:
         device: torch.device = self._model.device
         return device
 
-    def score(self, pairs: Sequence[EncodedPair]) -> PairLogprobs:
-        """Log-probabilities of the batch's completions, with gradients where they are enabled."""
-        groups = [PromptGroup(pair.prompt, (pair.first, pair.second)) for pair in pairs]
-        first, second = self.sums(groups).view(-1, 2).unbind(1)
-        lengths = torch.tensor([(len(pair.first), len(pair.second)) for pair in pairs], device=self.device)
-        return PairLogprobs(first, second, *lengths.unbind(1))
-
     def sums(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
-        """Log-probability (completions,) of every completion, in the order of the groups."""
+        """Log-probability (completions,), in nats, of every completion in the order of the groups.
+
+        With gradients where they are enabled.
+        """
         return self._packed(groups) if self.shares_prompts else self._padded(groups)
 
     def _packed(self, groups: Sequence[PromptGroup]) -> torch.Tensor:

@@ -1,11 +1,10 @@
-"""Direct preference optimisation on soft labels (Rafailov et al., arXiv 2305.18290; cDPO generalised to any label).
+"""Direct preference optimisation on soft labels (Rafailov et al., arXiv 2305.18290), and the losses that followed it.
 
-    z    = beta * ((log pi(first) - log ref(first)) - (log pi(second) - log ref(second)))
-    loss = mean over pairs of -weight * [p log sigmoid(z) + (1 - p) log sigmoid(-z)]  +  sft_weight * nll
+    loss = mean over pairs of weight * pair loss  +  sft_weight * nll
 
-`nll` is the negative log-likelihood per token of a batch's better completions, each scaled by its certainty,
-weight * |2p - 1|: a tie teaches no wording, and hard labels give TRL's `["sigmoid", "sft"]`. It keeps the policy from
-lowering both completions in favour of text that nobody sampled.
+`workers.training.preference_losses` has the pair losses. `nll` is the negative log-likelihood per token of a batch's
+better completions, each scaled by its certainty, weight * |2p - 1|: a tie teaches no wording, and hard labels give
+TRL's `["sigmoid", "sft"]`. It keeps the policy from lowering both completions in favour of text that nobody sampled.
 """
 
 from __future__ import annotations
@@ -16,24 +15,30 @@ from pathlib import Path
 
 import torch
 
+from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 from workers.training.checkpoint import load_policy, save_model
-from workers.training.completion_logprobs import CompletionScorer, PairLogprobs
-from workers.training.contracts import Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.completion_logprobs import CompletionScorer
+from workers.training.contracts import NoTrainingData, Optimisation, PreferencePair, Progress
 from workers.training.figures import Mean
-from workers.training.loop import BatchLoss, Loop, autocast
-from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, soft_log_loss, within_window
-from workers.training.state import CorruptState, TrainingState, publish, read
+from workers.training.loop import BatchLoss, Loop
+from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, within_window
+from workers.training.preference_losses import CompletionScores, PairLoss
+from workers.training.reference import ReferenceCache, no_reference, reference_logprobs
+from workers.training.shared_prompts import PromptGroup
 
 
 @dataclass(frozen=True, kw_only=True)
 class DPOConfig(Optimisation):
-    """`beta` scales the implicit reward (nats); `sft_weight` 0 is plain DPO."""
+    """Settings as `PolicyConfig` has them; `gamma` and `label_smoothing` are None where the loss has none."""
 
     learning_rate: float = 1e-6
     epochs: int = 2
     batch_size: int = 16
+    loss: PreferenceLoss = PreferenceLoss.SIGMOID
     beta: float = 0.1
     sft_weight: float = 0.5
+    gamma: float | None = None
+    label_smoothing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class DPOResult:
     truncated_pairs: int
     identical_pairs: int
     overlong_prompts: int
+    reference_cached_pairs: int
     losses: tuple[float, ...]
     metrics: dict[str, float]
     resumed_from: int | None
@@ -57,11 +63,15 @@ class DPOResult:
 
 @dataclass(frozen=True)
 class ReferencedPair:
-    """A pair with the log-probabilities, in nats, that the reference gives its two completions."""
+    """A pair and the reference's log-probabilities, in nats: of its completions, and of `unrelated` where that is.
+
+    `unrelated` answers another prompt; the losses that have no use for it have none, and zeros stand for the values of
+    a reference that a loss does not have.
+    """
 
     pair: EncodedPair
-    first: float
-    second: float
+    reference: tuple[float, ...]
+    unrelated: tuple[int, ...] | None = None
 
     @property
     def length(self) -> int:
@@ -71,11 +81,27 @@ class ReferencedPair:
     def token_count(self) -> int:
         return self.pair.token_count
 
+    @property
+    def group(self) -> PromptGroup:
+        return group_of(self.pair, self.unrelated)
 
-def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, progress: Progress) -> DPOResult:
+
+def group_of(pair: EncodedPair, unrelated: tuple[int, ...] | None) -> PromptGroup:
+    return PromptGroup(pair.prompt, (pair.first, pair.second, *([] if unrelated is None else [unrelated])))
+
+
+def train_dpo(
+    config: DPOConfig,
+    data: Sequence[PreferencePair],
+    out_dir: Path,
+    progress: Progress,
+    *,
+    references: ReferenceCache | None = None,
+) -> DPOResult:
     """Train the model of `config.model_dir` on preferences and write it to `out_dir`.
 
-    `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
+    `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. The
+    reference's log-probabilities are kept there too, or in `references`, where other trainings find them. Raises
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
     """
     policy = load_policy(config.model_dir)
@@ -85,12 +111,16 @@ def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, 
     encoded.require_signal(len(data))
     identity = fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs)
     scorer = CompletionScorer(policy.model)
-    reference = Reference(scorer, out_dir / ".state", identity)
-    items = reference.attach(encoded.pairs, batch_size=config.batch_size, progress=progress)
+    others = unrelated_completions(encoded.pairs, max_length) if config.loss is PreferenceLoss.KTO else None
+    unrelated = others or (None,) * len(encoded.pairs)
+    cache = references or ReferenceCache(out_dir / ".state" / "reference", model=identity)
+    groups = list(map(group_of, encoded.pairs, unrelated))
+    has_reference = LOSS_SETTINGS[config.loss].has_reference
+    reference = reference_logprobs(groups, scorer, cache, progress=progress) if has_reference else no_reference(groups)
     trajectory = Loop(
         policy.model,
-        items,
-        DPOObjective(scorer, beta=config.beta, sft_weight=config.sft_weight),
+        tuple(map(ReferencedPair, encoded.pairs, reference.values, unrelated)),
+        DPOObjective.of(config, scorer),
         config=config,
         fingerprint=identity,
         state_dir=out_dir / ".state",
@@ -103,6 +133,7 @@ def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, 
         truncated_pairs=encoded.truncated_pairs,
         identical_pairs=encoded.identical_pairs,
         overlong_prompts=encoded.overlong_prompts,
+        reference_cached_pairs=len(encoded.pairs) if reference.from_cache else 0,
         losses=trajectory.losses,
         metrics=trajectory.metrics,
         resumed_from=trajectory.resumed_from,
@@ -110,88 +141,85 @@ def train_dpo(config: DPOConfig, data: Sequence[PreferencePair], out_dir: Path, 
     )
 
 
+def unrelated_completions(pairs: Sequence[EncodedPair], max_length: int) -> tuple[tuple[int, ...], ...]:
+    """For each pair a completion of another prompt, half the data away: pairs of one prompt stand together.
+
+    Raises `NoTrainingData` when there is one prompt alone.
+    """
+    if len({pair.prompt for pair in pairs}) < 2:
+        raise NoTrainingData(len(pairs), "all of one prompt, and kto compares with other prompts; choose another loss")
+    found = []
+    for index, pair in enumerate(pairs):
+        start = index + len(pairs) // 2
+        others = (pairs[at % len(pairs)] for at in range(start, start + len(pairs)))
+        other = next(other for other in others if other.prompt != pair.prompt)
+        found.append(other.first[: max_length - len(pair.prompt)])
+    return tuple(found)
+
+
+@dataclass(frozen=True)
 class DPOObjective:
     """The loss of a batch, and the figures by which people watch DPO: rewards are beta * log(pi / ref).
 
     A tie has no chosen side and is in none of the figures of chosen and rejected completions.
     """
 
-    def __init__(self, scorer: CompletionScorer, *, beta: float, sft_weight: float) -> None:
-        self._scorer = scorer
-        self._beta = beta
-        self._sft_weight = sft_weight
+    scorer: CompletionScorer
+    pair_loss: PairLoss
+    sft_weight: float
+
+    @classmethod
+    def of(cls, config: DPOConfig, scorer: CompletionScorer) -> DPOObjective:
+        return cls(scorer, PairLoss(config.loss, config.beta, config.gamma, config.label_smoothing), config.sft_weight)
 
     def __call__(self, batch: Sequence[ReferencedPair]) -> BatchLoss:
-        policy = self._scorer.score([item.pair for item in batch])
-        columns = [(item.pair.probability, item.pair.weight, item.first, item.second) for item in batch]
-        probability, weight, ref_first, ref_second = torch.tensor(columns, device=policy.first.device).unbind(1)
-        reward_first, reward_second = self._beta * (policy.first - ref_first), self._beta * (policy.second - ref_second)
-        preference = soft_log_loss(reward_first - reward_second, probability)
-        first_is_better = probability >= 0.5
-        nll = _certain_nll(policy, first_is_better, certainty=weight * (2 * probability - 1).abs())
-        chosen, rejected = _sides(first_is_better, reward_first, reward_second)
-        chosen_logp, rejected_logp = _sides(first_is_better, policy.first, policy.second)
+        scores = self._scores(batch)
+        labels = [(item.pair.probability, item.pair.weight) for item in batch]
+        probability, weight = torch.tensor(labels, device=scores.policy.device).unbind(1)
+        rewards = self.pair_loss.rewards(scores)
+        preference = weight * self.pair_loss(rewards, probability)
+        nll = _certain_nll(scores, probability, weight)
         with torch.no_grad():
-            decided = probability != 0.5
             metrics = {
-                "preference_loss": Mean.over(weight * preference),
+                "preference_loss": Mean.over(preference),
                 "sft_loss": Mean.over(nll.expand(len(batch))),
-                "chosen_logp": Mean.over(chosen_logp, decided),
-                "rejected_logp": Mean.over(rejected_logp, decided),
-                "chosen_reward": Mean.over(chosen, decided),
-                "rejected_reward": Mean.over(rejected, decided),
-                "margin": Mean.over(chosen - rejected, decided),
-                "accuracy": Mean.over((chosen > rejected).float(), decided),
-                "reference_kl": Mean.over((ref_first - policy.first + ref_second - policy.second) / 2),
+                **_watched(scores.policy, rewards, probability),
             }
-        return BatchLoss((weight * preference).mean() + self._sft_weight * nll, metrics)
+            if LOSS_SETTINGS[self.pair_loss.loss].has_reference:
+                metrics["reference_kl"] = Mean.over((scores.reference - scores.policy)[:, :2].mean(dim=1))
+        return BatchLoss(preference.mean() + self.sft_weight * nll, metrics)
+
+    def _scores(self, batch: Sequence[ReferencedPair]) -> CompletionScores:
+        groups = [item.group for item in batch]
+        policy = self.scorer.sums(groups).view(len(batch), -1)
+        reference = torch.tensor([item.reference for item in batch], device=policy.device)
+        tokens = [[len(completion) for completion in group.completions] for group in groups]
+        return CompletionScores(policy, reference, torch.tensor(tokens, device=policy.device))
 
 
-def _certain_nll(policy: PairLogprobs, first_is_better: torch.Tensor, *, certainty: torch.Tensor) -> torch.Tensor:
-    better = torch.where(first_is_better, policy.first, policy.second)
-    tokens = torch.where(first_is_better, policy.first_tokens, policy.second_tokens)
-    return -(certainty * better).sum() / tokens.sum()
+def _certain_nll(scores: CompletionScores, probability: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    first_is_better = probability >= 0.5
+    better = torch.where(first_is_better, scores.policy[:, 0], scores.policy[:, 1])
+    tokens = torch.where(first_is_better, scores.tokens[:, 0], scores.tokens[:, 1])
+    return -(weight * (2 * probability - 1).abs() * better).sum() / tokens.sum()
 
 
-def _sides(first_is_better: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The values of the better and of the worse completions."""
-    return torch.where(first_is_better, a, b), torch.where(first_is_better, b, a)
+def _watched(policy: torch.Tensor, rewards: torch.Tensor, probability: torch.Tensor) -> dict[str, Mean]:
+    """Log-probabilities and rewards of the better and of the worse completions of pairs that are no ties."""
+    decided = probability != 0.5
+    chosen_logp, rejected_logp = _sides(policy, probability)
+    chosen, rejected = _sides(rewards, probability)
+    return {
+        "chosen_logp": Mean.over(chosen_logp, decided),
+        "rejected_logp": Mean.over(rejected_logp, decided),
+        "chosen_reward": Mean.over(chosen, decided),
+        "rejected_reward": Mean.over(rejected, decided),
+        "margin": Mean.over(chosen - rejected, decided),
+        "accuracy": Mean.over((chosen > rejected).float(), decided),
+    }
 
 
-class Reference:
-    """The reference's log-probabilities: computed once before the first step, kept for a resume."""
-
-    def __init__(self, scorer: CompletionScorer, state_dir: Path, fingerprint: str) -> None:
-        self._scorer = scorer
-        self._path = state_dir / "reference"
-        self._fingerprint = fingerprint
-
-    def attach(
-        self, pairs: Sequence[EncodedPair], *, batch_size: int, progress: Progress
-    ) -> tuple[ReferencedPair, ...]:
-        """Each pair with its reference; raises `TrainingStopped` between batches."""
-        values = self._saved()
-        if values is None:
-            values = self._compute(pairs, batch_size, progress)
-            publish(self._path, TrainingState(0, {"logprobs": values}, {"fingerprint": self._fingerprint}))
-        return tuple(ReferencedPair(pair, *row) for pair, row in zip(pairs, values.tolist(), strict=True))
-
-    def _saved(self) -> torch.Tensor | None:
-        try:
-            saved = read(self._path)
-        except CorruptState:
-            return None
-        return saved.tensors["logprobs"] if saved.position["fingerprint"] == self._fingerprint else None
-
-    @torch.no_grad()
-    def _compute(self, pairs: Sequence[EncodedPair], batch_size: int, progress: Progress) -> torch.Tensor:
-        order = sorted(range(len(pairs)), key=lambda index: pairs[index].length)
-        values = torch.empty(len(pairs), 2)
-        for start in range(0, len(order), batch_size):
-            if progress.should_stop():
-                raise TrainingStopped(0, len(order))
-            rows = order[start : start + batch_size]
-            with autocast(self._scorer.device):
-                scored = self._scorer.score([pairs[row] for row in rows])
-            values[rows] = torch.stack([scored.first, scored.second], dim=1).cpu()
-        return values
+def _sides(values: torch.Tensor, probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Those (pairs,) of the better and of the worse completions."""
+    first, second = values[:, 0], values[:, 1]
+    return torch.where(probability >= 0.5, first, second), torch.where(probability >= 0.5, second, first)

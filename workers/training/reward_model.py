@@ -21,7 +21,8 @@ from workers.training.checkpoint import ScalarModel, load_scalar_model, save_mod
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
 from workers.training.held_out import ScoredPair, measure
-from workers.training.loop import BatchLoss, Loop, autocast
+from workers.training.loop import BatchLoss, Loop
+from workers.training.optimiser import autocast
 from workers.training.pairs import (
     EncodedPair,
     PairEncoder,
@@ -31,6 +32,7 @@ from workers.training.pairs import (
     soft_log_loss,
     within_window,
 )
+from workers.training.shared_prompts import Packing, PromptGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,24 +121,25 @@ def score(
     Raises `TrainingStopped` between batches.
     """
     reward_model = load_scalar_model(model_dir)
-    sequences = [_encode(reward_model, conversation) for conversation in conversations]
+    groups = [_encode(reward_model, conversation) for conversation in conversations]
+    lengths = [len(group.prompt) + len(group.completions[0]) for group in groups]
     window = window_of(reward_model.model)
-    fitting = [index for index, ids in enumerate(sequences) if window is None or len(ids) <= window]
-    order = sorted(fitting, key=lambda index: len(sequences[index]))
-    scores: list[float | None] = [None] * len(sequences)
+    fitting = [index for index, length in enumerate(lengths) if window is None or length <= window]
+    order = sorted(fitting, key=lambda index: lengths[index])
+    scores: list[float | None] = [None] * len(groups)
     for start in range(0, len(order), batch_size):
         if progress.should_stop():
             raise TrainingStopped(start, len(order))
         rows = order[start : start + batch_size]
         with torch.inference_mode(), autocast(reward_model.model.device):
-            values = rewards(reward_model, [sequences[row] for row in rows])
+            values = rewards(reward_model, [groups[row] for row in rows])
         for row, value in zip(rows, values.tolist(), strict=True):
             scores[row] = value
         progress.report(start + len(rows), len(order), {})
     return scores
 
 
-def _encode(reward_model: ScalarModel, conversation: Conversation) -> list[int]:
+def _encode(reward_model: ScalarModel, conversation: Conversation) -> PromptGroup:
     prompt, completion = encode_answer(
         reward_model.tokenizer,
         reward_model.stop_ids,
@@ -144,15 +147,21 @@ def _encode(reward_model: ScalarModel, conversation: Conversation) -> list[int]:
         conversation.completion,
         tools=conversation.tools,
     )
-    return prompt + completion
+    return PromptGroup(prompt, (completion,))
 
 
-def rewards(reward_model: ScalarModel, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Scalar rewards (rows,) of whole conversations, each read on its last token."""
-    ids, mask = pad_right(sequences, reward_model.tokenizer.pad_token_id)
-    device = reward_model.model.device
-    output = reward_model.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
-    values: torch.Tensor = output.logits.squeeze(-1).float()
+def rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
+    """Scalar rewards (completions,) in the order of the groups, each read on its completion's last token."""
+    model = reward_model.model
+    if reward_model.shares_prompts:
+        packing = Packing.of(groups, device=model.device)
+        hidden = model.base_model(**packing.inputs()).last_hidden_state[0]
+        logits = model.score(hidden.index_select(0, packing.last))
+    else:
+        rows = [[*group.prompt, *completion] for group in groups for completion in group.completions]
+        ids, mask = pad_right(rows, reward_model.tokenizer.pad_token_id)
+        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+    values: torch.Tensor = logits.squeeze(-1).float()
     return values
 
 
@@ -183,8 +192,8 @@ class RewardObjective:
 
 def pair_rewards(reward_model: ScalarModel, batch: Sequence[EncodedPair]) -> tuple[torch.Tensor, torch.Tensor]:
     """Rewards of the first and of the second completions, each (pairs,), from one forward pass."""
-    sequences = [pair.prompt + pair.first for pair in batch] + [pair.prompt + pair.second for pair in batch]
-    first, second = rewards(reward_model, sequences).chunk(2)
+    groups = [PromptGroup(pair.prompt, (pair.first, pair.second)) for pair in batch]
+    first, second = rewards(reward_model, groups).view(-1, 2).unbind(1)
     return first, second
 
 

@@ -33,6 +33,11 @@ class PromptGroup:
     prompt: Sequence[int]
     completions: Sequence[Sequence[int]]
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and its longest completion."""
+        return len(self.prompt) + max(map(len, self.completions))
+
 
 @dataclass(frozen=True)
 class PaddedRows:
@@ -125,7 +130,8 @@ class Packing:
 
     `ids` and `positions` are (1, tokens). `prompts` and `completions` lay out each part by itself, `contexts` every
     completion behind its prompt; `visible` (completions, 1, completion width, context width) is what each token of a
-    completion looks back at. `before` (completion tokens,) is the token that predicts each of `targets`.
+    completion looks back at. `before` (completion tokens,) is the token that predicts each of `targets`, `last`
+    (completions,) the one that each completion ends with.
     """
 
     ids: torch.Tensor
@@ -136,7 +142,7 @@ class Packing:
     visible: torch.Tensor
     before: torch.Tensor
     targets: torch.Tensor
-    lengths: torch.Tensor
+    last: torch.Tensor
 
     @classmethod
     def of(cls, groups: Sequence[PromptGroup], *, device: torch.device) -> Packing:
@@ -161,7 +167,7 @@ class Packing:
             visible=visible.to(device),
             before=before.to(device),
             targets=ids[prompt_tokens:].to(device),
-            lengths=c.to(device),
+            last=(prompt_tokens - 1 + c.cumsum(0)).to(device),
         )
 
     def inputs(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from app.db.models import Checkpoint, CheckpointKind, Model, Run, RunStatus
 from app.rlaif.evidence import RewardModelMetrics
+from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 from app.rlaif.recipe import StageKind
 from app.storage import ArtifactDamaged
 from tests.integration.stages.in_process import Killed, Watch
@@ -108,6 +109,27 @@ class TestInterruption:
         world.complete(work, world.execute(work))
         assert policy(world, training).storage_key.endswith(f"{work.shard_id}-{work.token}")
         assert len(published(world, training)) == 1
+
+
+class TestLosses:
+    @pytest.mark.parametrize("loss", sorted(PreferenceLoss))
+    def test_a_run_trains_by_it(self, world: World, believed: Run, loss: str) -> None:
+        reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+        settings = RECIPE["policy"] | {"loss": loss, "learning_rate": 3e-5, "warmup_ratio": 0.0}
+        run_id = world.add_run(RECIPE | {"policy": settings}, believed.prompt_set_id, reuse=reuse)
+        run = world.drive(run_id)
+        assert (run.status, run.recipe["policy"]["loss"]) == (RunStatus.SUCCEEDED, loss)
+        metrics = policy(world, run_id).metrics
+        assert metrics["train_pairs"] == 8
+        assert metrics["accuracy"] > 0.5
+        assert ("reference_kl" in metrics) == LOSS_SETTINGS[PreferenceLoss(loss)].has_reference
+
+    def test_a_second_run_finds_the_reference(self, world: World, believed: Run) -> None:
+        reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+        other = {"policy": RECIPE["policy"] | {"beta": 0.3, "max_length": 120}}
+        before, after = (world.drive(world.add_run(RECIPE | other, believed.prompt_set_id, reuse=reuse)) for _ in "12")
+        assert policy(world, after.id).metrics["reference_cached_pairs"] == 8
+        assert policy(world, after.id).digest == policy(world, before.id).digest
 
 
 class TestCounts:
