@@ -121,6 +121,11 @@ class ChildContext:
             fenced(session, self.work.shard_id, self.work.token, lease_s=self.settings.lease_s)
             yield session
 
+    @contextmanager
+    def unfenced(self) -> Iterator[Session]:
+        with self._sessions.begin() as session:
+            yield session
+
     def scratch(self) -> Path:
         return scratch_directory(self.settings.artifacts_dir, self.work.shard_id, self.work.token)
 
@@ -133,7 +138,7 @@ def main(pipe: Connection, work: ShardWork, settings: Settings) -> None:
     faulthandler.enable()
     progress = PipeProgress(pipe)
     threading.Thread(target=progress.listen, daemon=True, name="supervisor-watch").start()
-    database = make_engine(settings, pool_size=2)
+    database = make_engine(settings, pool_size=3)
     context = ChildContext(work, settings, progress, make_session_factory(database))
     ended = _run(context)
     database.dispose()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from app.db.models import MetricPoint, Stage, StageStatus
@@ -48,6 +48,18 @@ def compute_seconds(session: Session, run_id: str) -> float:
     """Seconds of work that every stage of a run has cost so far."""
     query = select(func.coalesce(func.sum(Stage.compute_seconds), 0.0)).where(Stage.run_id == run_id)
     return float(session.scalar(query) or 0.0)
+
+
+def note_price(session: Session, stage_id: str, judge_id: str, price: Mapping[str, Any] | None) -> None:
+    """Keep what a judge's tokens cost, null where nobody knows; written once, and again where it has changed."""
+    known = func.coalesce(Stage.prices, cast({}, JSONB))
+    unwritten = ~known.has_key(judge_id) | known[judge_id].is_distinct_from(cast(price, JSONB))
+    session.execute(
+        update(Stage)
+        .where(Stage.id == stage_id, unwritten)
+        .values(prices=known.op("||")(func.jsonb_build_object(judge_id, cast(price, JSONB))))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def save_points(session: Session, stage: Stage, points: Sequence[tuple[int, Mapping[str, Any]]]) -> None:

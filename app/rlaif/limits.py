@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-BACK_OFF = 0.05
+BACK_OFF = 0.1
 """How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
 
-FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 15.0
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 30.0
 FLIGHT_PERIOD_S = 5.0
 AGREED = 0.8
 """Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
 
-ENOUGH_CALLS = 20
+LOWEST_RATE = 0.01
+SOON_S, SOON_SHARE = 3.0, 0.9
 STRAINED_SHARE = 0.7
 
 
@@ -29,32 +30,22 @@ class Ceiling:
     period_s: float
 
     def allowed(self) -> float:
-        """`value` again after one period; a twentieth less at first, 1.4 times as much after three."""
+        """`value` again after one period; somewhat less at first, 1.6 times as much after three."""
         return self.value * (1.0 + BACK_OFF * (self.since_s / self.period_s - 1.0) ** 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Calls of a while that has just passed: how many were made, and of them accepted, in how many seconds."""
+def refused_rate(known: Ceiling | None, accepted_per_second: float) -> Ceiling:
+    """The ceiling after an answer 429: what was accepted of what was tried.
 
-    made: int
-    accepted: int
-    seconds: float
-
-    @property
-    def per_second(self) -> float:
-        return self.accepted / self.seconds
-
-
-def refused_rate(known: Ceiling | None, accepted_per_second: float, *, sure: bool) -> Ceiling:
-    """The ceiling after an answer 429. `sure`: so many calls were made that the accepted ones measure the limit."""
+    Where it came soon after another one nothing was measured in between, and what was tried was too much.
+    """
     if known is None:
         return Ceiling(max(accepted_per_second, 1.0), 0.0, FIRST_PERIOD_S)
     tried = known.allowed()
-    value = min(tried, max(accepted_per_second, 0.5 * tried)) if sure else 0.85 * tried
+    soon = known.since_s < max(known.period_s / 2, SOON_S)
+    value = max(SOON_SHARE * tried if soon else min(tried, accepted_per_second), LOWEST_RATE)
     agreed = value >= AGREED * known.value and known.value >= AGREED * value
-    period = min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S
-    return Ceiling(max(value, 0.01), 0.0, period)
+    return Ceiling(value, 0.0, min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S)
 
 
 def strained_flight(in_flight: float) -> Ceiling:

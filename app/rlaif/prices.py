@@ -87,5 +87,15 @@ def tariff_of(spec: JudgeSpec, table: PriceTable) -> Tariff | None:
     )
 
 
+def unpriced(name: str, spec: JudgeSpec) -> str:
+    """Why a limit in USD is refused, and what to do."""
+    model = spec.model if isinstance(spec, OpenAIJudge) else spec.kind
+    return (
+        f"budget.judge_usd could never be reached: nobody has said what the tokens of judge {name!r} (model {model!r}) "
+        "cost. State usd_per_million_input_tokens and usd_per_million_output_tokens in the judge (0 if they are free), "
+        "have the operator add the model to RLAIF_PRICES, or leave budget.judge_usd out"
+    )
+
+
 def _exact(dollars: float) -> Decimal:
     return Decimal(str(dollars))

@@ -44,6 +44,7 @@ def upgrade() -> None:
     op.add_column("verdicts", _saved_usd())
     op.add_column("stages", sa.Column("cached_answers", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("stages", _saved_usd())
+    op.add_column("stages", sa.Column("prices", postgresql.JSONB(none_as_null=True), nullable=True))
 
 
 def _create_endpoints() -> None:
@@ -101,6 +102,7 @@ def _saved_usd() -> sa.Column[object]:
 
 
 def downgrade() -> None:
+    op.drop_column("stages", "prices")
     op.drop_column("stages", "saved_usd")
     op.drop_column("stages", "cached_answers")
     op.drop_column("verdicts", "saved_usd")

@@ -31,10 +31,16 @@ class Bucket:
         """After `wait_s` said 0; fewer than nothing gives back."""
         self._level -= amount
 
+    def drain(self, *, until: float) -> None:
+        """Begin at `until` with next to nothing, so that what waited does not come all at once."""
+        self._level = min(self._level, 1.0)
+        self._filled_at = max(self._filled_at, until)
+
     def _fill(self, now: float) -> None:
         if self.rate is not None:
-            self._level = min(self._most(self.rate), self._level + (now - self._filled_at) * self.rate)
-        self._filled_at = now
+            gathered = max(now - self._filled_at, 0.0) * self.rate
+            self._level = min(self._most(self.rate), self._level + gathered)
+        self._filled_at = max(self._filled_at, now)
 
     @staticmethod
     def _most(rate: float) -> float:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from app.addresses import Network
 from app.rlaif.judges import ChecksJudge, LocalJudge, OpenAIJudge, ReplayJudge, SingleSpec
+from app.rlaif.prices import Tariff
 from workers.judges.checks import ProgramJudge
+from workers.judges.limits import Limits
 from workers.judges.openai import EndpointJudge
 from workers.judges.protocol import Judge, JudgeMisconfigured
 from workers.judges.replay import StoredJudge
@@ -21,13 +23,16 @@ def build_judge(
     model_dir: Path | None = None,
     answers: Path | None = None,
     private_networks: Sequence[Network] = (),
+    tariff: Tariff | None = None,
+    limits: Limits | None = None,
 ) -> Judge:
     """The judge that `spec` describes.
 
     `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one;
     `answers` is the JSONL file of a `replay` one.
     A name that leads to an address neither public nor in `private_networks` is not connected to.
-    `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
+    `tariff` is what its tokens cost, where the judge does not say so itself; `limits` are those that it shares with
+    other processes. `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
     """
     match spec:
         case ChecksJudge():
@@ -35,7 +40,14 @@ def build_judge(
         case OpenAIJudge():
             if spec.secret is not None and not api_key:
                 raise JudgeMisconfigured(f"secret {spec.secret!r} of judge model {spec.model!r} has no value: store it")
-            return EndpointJudge(spec, api_key=api_key, may_spend=may_spend, private_networks=private_networks)
+            return EndpointJudge(
+                spec,
+                api_key=api_key,
+                may_spend=may_spend,
+                private_networks=private_networks,
+                tariff=tariff,
+                limits=limits,
+            )
         case LocalJudge():
             if model_dir is None:
                 raise JudgeMisconfigured(f"model {spec.model!r} of a local judge has no files here: register it again")

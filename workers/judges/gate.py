@@ -202,7 +202,9 @@ class Gate:
         self.news.set()
 
     def _hold(self, seconds: float) -> None:
-        self._open_at = max(self._open_at, self._loop.time() + seconds)
+        if (until := self._loop.time() + seconds) > self._open_at and seconds > 0:
+            self._open_at = until
+            self._requests.drain(until=until)
 
     async def _turn(self, tokens: float) -> None:
         waiter = self._loop.create_future()

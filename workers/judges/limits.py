@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from app.repositories import endpoints
 from app.repositories.endpoints import Place, Report, Shared
 from app.rlaif.judges import OpenAIJudge
-from app.rlaif.limits import ENOUGH_CALLS, Traffic, refused_rate, strained_flight
+from app.rlaif.limits import refused_rate, strained_flight
 from workers.judges.gate import Allowance, Gate, Tally
 from workers.judges.protocol import JudgeUnavailable
 
@@ -91,6 +91,7 @@ class SharedLimits:
         self._member = uuid.uuid4().hex
         self._cuts = 0
         self._recent = Report()
+        self._lately = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Gate:
@@ -148,17 +149,18 @@ class SharedLimits:
 
     def _exchange(self, tally: Tally, now: float) -> Shared:
         """One statement, and one more for each thing that happened."""
-        traffic = Traffic(tally.made, tally.made - tally.refused, max(now - tally.since, SOONEST_S))
+        accepted = (tally.made - tally.refused) / max(now - tally.since, SOONEST_S)
+        self._lately, accepted = accepted, max(accepted, self._lately)
         self._recent = Report(
             in_flight=self._gate.in_flight,
-            per_second=traffic.per_second,
+            per_second=accepted,
             recent_calls=_FADING * self._recent.recent_calls + tally.ended,
             recent_failures=_FADING * self._recent.recent_failures + tally.failed,
         )
         with self._transactions() as session:
             self._tell(session, tally)
             shared = endpoints.sync(session, self._place, self._member, self._recent)
-            changed = self._slow_down(session, tally, traffic, shared)
+            changed = self._slow_down(session, tally, shared)
             if shared.open_s is not None and tally.answered and self._gate.reachable:
                 endpoints.close_circuit(session, self._place)
                 changed = True
@@ -173,13 +175,12 @@ class SharedLimits:
         if tally.down is not None:
             endpoints.open_circuit(session, self._place, str(tally.down), at_least_s=tally.down.retry_after_s or 0.0)
 
-    def _slow_down(self, session: Session, tally: Tally, traffic: Traffic, shared: Shared) -> bool:
+    def _slow_down(self, session: Session, tally: Tally, shared: Shared) -> bool:
         """Whether a ceiling was cut: not where somebody has since these calls were made."""
         if shared.cuts != self._cuts or not (tally.too_fast or _overloaded(tally)):
             return False
         if tally.too_fast:
-            accepted = traffic.per_second + shared.others_per_second
-            ceiling = refused_rate(shared.rate, accepted, sure=traffic.made >= ENOUGH_CALLS)
+            ceiling = refused_rate(shared.rate, self._recent.per_second + shared.others_per_second)
             endpoints.cut_rate(session, self._place, ceiling, known_cuts=shared.cuts)
         else:
             ceiling = strained_flight(self._recent.in_flight + shared.others_in_flight)

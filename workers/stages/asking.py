@@ -12,14 +12,20 @@ import uvloop
 from pydantic import TypeAdapter
 
 from app.errors import ServiceError
+from app.repositories.endpoints import Place
 from app.repositories.run_inputs import JudgeRow
+from app.repositories.stages import note_price
 from app.repositories.verdicts import judge_usd_spent
 from app.rlaif.judges import OpenAIJudge, ReplayJudge, SingleSpec
+from app.rlaif.limits import endpoint_key
+from app.rlaif.prices import Tariff, tariff_of, unpriced
 from app.rlaif.stored_answers import ANSWERS_FILE
 from app.services.answer_sets import get as get_answer_set
 from app.services.judges import require_address
+from app.services.prices import price_table
 from app.services.secrets import reveal
 from workers.judges.build import build_judge
+from workers.judges.limits import Limits, SharedLimits, Stated
 from workers.judges.protocol import Judge, JudgeBudgetReached, JudgeMisconfigured, JudgeUnavailable
 from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
 from workers.stages.docket import Docket, Questions
@@ -60,7 +66,27 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
         model_dir=None if judge.model is None else model_directory(context, judge.model.storage_key),
         answers=_answers(context, spec),
         private_networks=context.settings.allowed_networks(),
+        tariff=_tariff(context, judge, spec),
+        limits=_limits(context, spec),
     )
+
+
+def _tariff(context: StageContext, judge: JudgeRow, spec: SingleSpec) -> Tariff | None:
+    """What the judge's tokens cost, which the stage keeps. Raises StageRefused where a budget could never bind."""
+    tariff = tariff_of(spec, price_table(context.settings))
+    if tariff is None and context.work.recipe.budget.judge_usd is not None:
+        raise StageRefused("price_unknown", unpriced(judge.name, spec))
+    if isinstance(spec, OpenAIJudge):
+        with context.transaction() as session:
+            note_price(session, context.work.stage_id, judge.id, None if tariff is None else tariff.as_record())
+    return tariff
+
+
+def _limits(context: StageContext, spec: SingleSpec) -> Limits | None:
+    if not isinstance(spec, OpenAIJudge):
+        return None
+    place = Place(context.work.project_id, endpoint_key(spec.base_url, spec.model, spec.secret))
+    return SharedLimits(context.unfenced, place, Stated.of(spec))
 
 
 def _answers(context: StageContext, spec: SingleSpec) -> Path | None:

@@ -67,6 +67,9 @@ class StageContext(Protocol):
     def transaction(self) -> AbstractContextManager[Session]:
         """A fenced transaction, committed at its end. Raises LeaseLost when the token is stale."""
 
+    def unfenced(self) -> AbstractContextManager[Session]:
+        """A transaction about what is not the shard's own, such as limits that all workers share."""
+
     def scratch(self) -> Path:
         """A directory that outlives this attempt: the next holder of the shard finds what was saved in it."""
 

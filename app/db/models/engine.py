@@ -143,6 +143,7 @@ class Stage(Base):
     completion_tokens: Mapped[Big] = mapped_column(default=0)
     cached_answers: Mapped[Big] = mapped_column(default=0, server_default="0")  # questions that a stored reply answered
     saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")
+    prices: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # judge id -> what it was paid by
     compute_seconds: Mapped[float] = mapped_column(Float, default=0.0)
     started_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]

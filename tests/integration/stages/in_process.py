@@ -78,5 +78,10 @@ class InProcess:
         if self.transactions == self._kill_at:
             raise Killed
 
+    @contextmanager
+    def unfenced(self) -> Iterator[Session]:
+        with self._sessions.begin() as session:
+            yield session
+
     def scratch(self) -> Path:
         return scratch_directory(self.settings.artifacts_dir, self.work.shard_id, self.work.token)
