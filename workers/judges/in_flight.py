@@ -15,8 +15,8 @@ async def in_flight(
 ) -> AsyncGenerator[Answered, None]:
     """Answers in the order in which they are ready, at most `limit` asked and not yet yielded.
 
-    When asking raises, no new question is taken, what is in flight is answered, and the first error is raised last.
-    Closing the generator cancels what is in flight.
+    When asking or the questions raise, no new question is taken, what is in flight is answered, and the first error is
+    raised last. Closing the generator cancels what is in flight.
     """
     source = iter(questions)
     finished: asyncio.Queue[asyncio.Task[Answered]] = asyncio.Queue()
@@ -25,7 +25,10 @@ async def in_flight(
     try:
         while True:
             if failure is None:
-                _fill(pending, source, ask, finished, limit)
+                try:
+                    _fill(pending, source, ask, finished, limit)
+                except Exception as error:
+                    failure = error
             if not pending:
                 break
             task = await finished.get()
