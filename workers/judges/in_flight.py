@@ -27,8 +27,8 @@ async def in_flight(
             if failure is None:
                 try:
                     _fill(pending, source, ask, finished, limit)
-                except Exception as error:
-                    failure = error
+                except Exception as unread:
+                    failure = unread
             if not pending:
                 break
             task = await finished.get()
