@@ -21,7 +21,22 @@ SCOPED = [operation for operation in GUARDED if operation.scope is not Scope.REA
 SMALLER = {Scope.WRITE: Scope.READ, Scope.ADMIN: Scope.WRITE}
 RUBRIC: dict[str, Any] = {"criteria": [{"name": "c", "description": "d"}]}
 # Bodies of the operations on an object that need one.
-BODIES: dict[str, Any] = {"POST /v1/rubrics/{rubric_id}/revisions": RUBRIC}
+BODIES: dict[str, Any] = {
+    "POST /v1/rubrics/{rubric_id}/revisions": RUBRIC,
+}
+BODIES |= {
+    "POST /v1/annotation-queues/{queue_id}:route": {"run": "r", "limit": 1},
+    "POST /v1/annotation-queues/{queue_id}/claims": {"annotator": "ada"},
+    "POST /v1/annotation-queues/{queue_id}/claims/{claim_id}:answer": {"token": "t", "answer": "A"},
+    "POST /v1/annotation-queues/{queue_id}/claims/{claim_id}:release": {"token": "t"},
+    "POST /v1/annotation-queues/{queue_id}/snapshots": {"name": "s"},
+}
+JSONL = {"Content-Type": "application/jsonl"}
+LABEL = (
+    '{"prompt": "q", "candidates": ["x", "y"], '
+    '"annotations": [{"first": 0, "second": 1, "annotator": "ada", "answer": "A"}]}\n'
+)
+LINES = {"POST /v1/annotation-queues/{queue_id}/annotations:upload": LABEL}
 ANSWER = '{"comparison_id": "c", "order": "AB", "answer": "A"}\n'
 EXTRAS = {"number": "1", "name": "config.json"}
 
@@ -48,7 +63,19 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
     }
     assert {name: answer.status_code for name, answer in made.items()} == dict.fromkeys(made, 201)
     found = {name: answer.json()["id"] for name, answer in made.items()}
-    return {**found, **_run_and_checkpoint(api, found)}
+    found |= {**_run_and_checkpoint(api, found)}
+    return {**found, **_queue_and_claim(client, found["rubric_id"])}
+
+
+def _queue_and_claim(client: httpx.Client, rubric_id: str) -> dict[str, str]:
+    """Of an item that one of two people has answered."""
+    body = {"name": "q", "rubric": rubric_id, "annotators_per_item": 2}
+    queue_id: str = client.post("/v1/annotation-queues", json=body).json()["id"]
+    uploaded = client.post(f"/v1/annotation-queues/{queue_id}/annotations:upload", content=LABEL, headers=JSONL)
+    assert uploaded.status_code == 201, uploaded.text
+    claim = client.post(f"/v1/annotation-queues/{queue_id}/claims", json={"annotator": "bo"})
+    assert claim.status_code == 200, claim.text
+    return {"queue_id": queue_id, "claim_id": claim.json()["id"]}
 
 
 def _run_and_checkpoint(api: LiveApi, ids: dict[str, str]) -> dict[str, str]:
@@ -72,6 +99,8 @@ def _run_and_checkpoint(api: LiveApi, ids: dict[str, str]) -> dict[str, str]:
 
 def call(client: httpx.Client, operation: Operation, ids: dict[str, str]) -> httpx.Response:
     path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: {**EXTRAS, **ids}[match[1]], operation.path)
+    if (lines := LINES.get(str(operation))) is not None:
+        return client.request(operation.method, path, content=lines, headers=JSONL)
     return client.request(operation.method, path, json=BODIES.get(str(operation)))
 
 
