@@ -15,6 +15,7 @@ from app.api import (
     annotation_answers,
     annotation_queues,
     answer_sets,
+    calibrations,
     checkpoints,
     comparisons,
     completions,
@@ -33,6 +34,7 @@ from app.api import (
     rubrics,
     runs,
     secrets,
+    trials,
     verdicts,
 )
 from app.api import keys as api_keys
@@ -48,10 +50,12 @@ ROUTERS = (
     api_keys.router,
     secrets.router,
     rubrics.router,
+    trials.router,
     prompt_sets.router,
     models.router,
     answer_sets.router,
     judges.router,
+    calibrations.router,
     runs.router,
     events.router,
     completions.router,

@@ -25,7 +25,7 @@ def field_path(location: tuple[int | str, ...], body: object, *, missing: bool) 
         if isinstance(part, int):
             path += f"[{part}]"
             here = here[part] if isinstance(here, list) and part < len(here) else None
-        elif not isinstance(here, dict) or part in here or (missing and index == len(location) - 1):
+        elif here is None or (isinstance(here, dict) and (part in here or (missing and index == len(location) - 1))):
             path += f".{part[:200]}" if path else part[:200]
             here = here.get(part) if isinstance(here, dict) else here
     return path or str(location[0])

@@ -101,11 +101,14 @@ def lint_revision(rubric_id: RubricId, number: Number, caller: Reader, session: 
 def diff_revisions(
     rubric_id: RubricId,
     number: Number,
-    against: Annotated[int, Query(ge=1, le=2**31 - 1, description="The earlier revision's number", examples=[1])],
     caller: Reader,
     session: ReadSession,
+    against: Annotated[
+        int | None,
+        Query(ge=1, le=2**31 - 1, description="The earlier revision's number; the one before if absent", examples=[1]),
+    ] = None,
 ) -> RubricDiffOut:
-    """What changed from revision `against` to this one, field by field, and in texts word by word."""
+    """What changed from an earlier revision to this one, field by field, and in texts word by word."""
     found = rubrics.revision_diff(session, caller.project_id, rubric_id, number, against=against)
     return RubricDiffOut.of(found.before, found.after, found.changes)
 

@@ -6,14 +6,21 @@ import operator
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from app.rlaif.messages import Content, Message, Role
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,99}$")]
 Spoken = Annotated[Content, StringConstraints(min_length=1)]
 Turns = Annotated[tuple[Message, ...], Field(min_length=1, max_length=1000)]
-Response = Spoken | Turns
+
+
+def _form(value: object) -> str:
+    return "turns" if isinstance(value, list | tuple) else "text"
+
+
+Chat = Annotated[Annotated[Spoken, Tag("text")] | Annotated[Turns, Tag("turns")], Discriminator(_form)]
+"""A text, or chat messages."""
 
 
 class Expected(StrEnum):
@@ -29,9 +36,9 @@ class JudgedPair(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: Spoken | Turns = Field(description="The user's text, or the chat messages so far")
-    first: Response = Field(description="Called A: a text, or the turns of a trajectory")
-    second: Response = Field(description="Called B")
+    prompt: Chat = Field(description="The user's text, or the chat messages so far")
+    first: Chat = Field(description="Called A: a text, or the turns of a trajectory")
+    second: Chat = Field(description="Called B")
     reference: Spoken | None = Field(None, description="A good answer, where one is known", exclude_if=operator.not_)
     tools: Annotated[tuple[dict[str, Any], ...], Field(max_length=128)] = Field(
         (), description="Function definitions that the responses could call", exclude_if=operator.not_
@@ -44,7 +51,7 @@ class JudgedPair(BaseModel):
             raise ValueError(f"prompt: the last message must be the user's or a tool's, not the {last.role}'s")
         if not any((message.content or "").strip() for message in self.messages()):
             raise ValueError("prompt: it is empty, write something to answer")
-        if self.first == self.second:
+        if as_turns(self.first) == as_turns(self.second):
             raise ValueError("first and second are the same response: there is nothing to judge")
         return self
 
@@ -53,6 +60,11 @@ class JudgedPair(BaseModel):
         if isinstance(self.prompt, str):
             return (Message(role=Role.USER, content=self.prompt),)
         return self.prompt
+
+
+def as_turns(response: Chat) -> tuple[Message, ...]:
+    """A text is the assistant's only turn."""
+    return (Message(role=Role.ASSISTANT, content=response),) if isinstance(response, str) else response
 
 
 class GoldenExample(JudgedPair):

@@ -24,6 +24,10 @@ class InvalidRubric(InvalidInput):
     """Raised when a criterion's check could not run: a pattern that RE2 refuses, a JSON schema that could explode."""
 
 
+class NothingBefore(InvalidInput):
+    """Raised when a first revision is to be compared with the one before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LatestRubric:
     """A rubric with its newest revision."""
@@ -102,10 +106,16 @@ def revision_findings(session: Session, project_id: str, rubric_id: str, number:
     return lint(_content(get_revision(session, project_id, rubric_id, number)))
 
 
-def revision_diff(session: Session, project_id: str, rubric_id: str, number: int, *, against: int) -> RevisionDiff:
-    """From revision `against` to revision `number`. Raises NotFound."""
+def revision_diff(
+    session: Session, project_id: str, rubric_id: str, number: int, *, against: int | None
+) -> RevisionDiff:
+    """From revision `against`, or the one before, to revision `number`. Raises NotFound, NothingBefore."""
     after = get_revision(session, project_id, rubric_id, number)
-    before = get_revision(session, project_id, rubric_id, against)
+    if against is None and number == 1:
+        raise NothingBefore(
+            f"revision 1 of rubric {rubric_id!r} is the first: name another one by `against`", field="against"
+        )
+    before = get_revision(session, project_id, rubric_id, number - 1 if against is None else against)
     return RevisionDiff(before, after, diff(_content(before), _content(after)))
 
 

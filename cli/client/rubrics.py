@@ -1,4 +1,4 @@
-"""Commands for rubrics: create, revise, lint, compare, and run their golden examples."""
+"""Commands for rubrics: create, revise, lint, compare, try, and run their golden examples."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from rich.text import Text
 from cli.client.connection import Connection
 from cli.client.output import InputFile, Json, Key, console, read_object, show
 from cli.client.resources import Name, group
+from cli.client.trials import finished_trial, print_test, print_trial
 from cli.exits import Exit
 
 RubricId = Annotated[str, typer.Argument(metavar="RUBRIC")]
 Number = Annotated[int, typer.Option("--revision", min=1, help="The revision's number.")]
+Latest = Annotated[int | None, typer.Option("--revision", min=1, help="The revision's number; the newest.")]
+Judge = Annotated[str, typer.Option(help="Id of the judge.")]
+Budget = Annotated[float | None, typer.Option("--judge-usd", help="Most that it may cost, in USD.")]
 _STYLES = {"removed": "red strike", "added": "green"}
 
 rubrics = group("rubrics", "What “better” means.", "/v1/rubrics", ("id", "name", "revision.number", "created_at"))
@@ -51,7 +55,7 @@ def lint(file: InputFile, as_json: Json = False) -> None:
 def diff(
     rubric_id: RubricId,
     number: Number,
-    against: Annotated[int, typer.Option(min=1, help="The earlier revision's number.")],
+    against: Annotated[int | None, typer.Option(min=1, help="An earlier revision's number; the one before.")] = None,
     as_json: Json = False,
 ) -> None:
     """What changed between two revisions, to the word."""
@@ -65,6 +69,53 @@ def diff(
         console.print(change["name"], markup=False)
         for field in change["fields"]:
             console.print(_field(field))
+
+
+@rubrics.command("test")
+def check_golden_examples(
+    rubric_id: RubricId, judge: Judge, number: Latest = None, budget: Budget = None, as_json: Json = False
+) -> None:
+    """Run the golden examples: does this judge, by this rubric, know what is better? Exit status 1 unless all pass."""
+    connection = Connection.from_environment()
+    made = connection.post(f"{_revision(connection, rubric_id, number)}:test", {"judge": judge, **_limit(budget)})
+    trial = finished_trial(connection, made["id"])
+    if as_json:
+        show(trial, as_json=True)
+    else:
+        print_test(trial)
+    if trial["status"] != "succeeded" or trial["golden"]["passed"] < trial["golden"]["total"]:
+        raise typer.Exit(Exit.FAILURE)
+
+
+@rubrics.command("try")
+def try_(
+    rubric_id: RubricId,
+    file: InputFile,
+    judge: Judge,
+    number: Latest = None,
+    budget: Budget = None,
+    as_json: Json = False,
+) -> None:
+    """Try the rubric and a judge on the pair of a JSON file: {"prompt", "first", "second"}."""
+    connection = Connection.from_environment()
+    body = read_object(file) | {"judge": judge, **_limit(budget)}
+    made = connection.post(f"{_revision(connection, rubric_id, number)}/trials", body)
+    trial = finished_trial(connection, made["id"])
+    if as_json:
+        show(trial, as_json=True)
+    else:
+        print_trial(trial)
+    if trial["status"] != "succeeded":
+        raise typer.Exit(Exit.FAILURE)
+
+
+def _revision(connection: Connection, rubric_id: str, number: int | None) -> str:
+    newest = number or connection.get(f"/v1/rubrics/{rubric_id}")["revision"]["number"]
+    return f"/v1/rubrics/{rubric_id}/revisions/{newest}"
+
+
+def _limit(judge_usd: float | None) -> dict[str, Any]:
+    return {} if judge_usd is None else {"budget": {"judge_usd": judge_usd}}
 
 
 def _content(body: dict[str, Any]) -> dict[str, Any]:

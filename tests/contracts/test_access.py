@@ -23,6 +23,13 @@ RUBRIC: dict[str, Any] = {"criteria": [{"name": "c", "description": "d"}]}
 # Bodies of the operations on an object that need one.
 BODIES: dict[str, Any] = {
     "POST /v1/rubrics/{rubric_id}/revisions": RUBRIC,
+    "POST /v1/rubrics/{rubric_id}/revisions/{number}/trials": {
+        "judge": "j",
+        "prompt": "p",
+        "first": "a",
+        "second": "b",
+    },
+    "POST /v1/rubrics/{rubric_id}/revisions/{number}:test": {"judge": "j"},
 }
 BODIES |= {
     "POST /v1/annotation-queues/{queue_id}:route": {"run": "r", "limit": 1},
@@ -63,7 +70,7 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
     }
     assert {name: answer.status_code for name, answer in made.items()} == dict.fromkeys(made, 201)
     found = {name: answer.json()["id"] for name, answer in made.items()}
-    found |= {**_run_and_checkpoint(api, found)}
+    found |= {**_run_and_checkpoint(api, found), "trial_id": _trial(client, found["rubric_id"])}
     return {**found, **_queue_and_claim(client, found["rubric_id"])}
 
 
@@ -76,6 +83,15 @@ def _queue_and_claim(client: httpx.Client, rubric_id: str) -> dict[str, str]:
     claim = client.post(f"/v1/annotation-queues/{queue_id}/claims", json={"annotator": "bo"})
     assert claim.status_code == 200, claim.text
     return {"queue_id": queue_id, "claim_id": claim.json()["id"]}
+
+
+def _trial(client: httpx.Client, rubric_id: str) -> str:
+    spec = {"kind": "checks", "criteria": [{"name": "c", "description": "d", "check": {"kind": "repetition"}}]}
+    judge = client.post("/v1/judges", json={"name": "t", "spec": spec}).json()["id"]
+    pair = {"judge": judge, "prompt": "p", "first": "a", "second": "b"}
+    made = client.post(f"/v1/rubrics/{rubric_id}/revisions/1/trials", json=pair)
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
 
 
 def _run_and_checkpoint(api: LiveApi, ids: dict[str, str]) -> dict[str, str]:

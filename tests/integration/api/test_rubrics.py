@@ -110,7 +110,13 @@ class TestDiff:
         path = f"/v1/rubrics/{create(client)['id']}/revisions"
         assert client.get(f"{path}/1/diff", params={"against": 2}).status_code == 404
         assert client.get(f"{path}/2/diff", params={"against": 1}).status_code == 404
-        assert client.get(f"{path}/1/diff").json()["errors"][0]["field"] == "against"
+
+    def test_without_another_it_is_the_one_before(self, client: httpx.Client) -> None:
+        path = f"/v1/rubrics/{create(client)['id']}/revisions"
+        client.post(path, json={**CONTENT, "description": "new"})
+        assert client.get(f"{path}/2/diff").json() == client.get(f"{path}/2/diff", params={"against": 1}).json()
+        first = client.get(f"{path}/1/diff")
+        assert (first.status_code, first.json()["code"]) == (422, "nothing_before")
 
 
 class TestGoldenExamples:

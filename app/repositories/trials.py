@@ -1,0 +1,67 @@
+"""What a trial's judge answered, whole: trials are small, so their rows are read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import RubricRevision, Verdict
+from app.repositories.runs import RunRow
+from app.rlaif import comparison as domain
+from app.rlaif.golden import GoldenExample
+from app.rlaif.golden_outcome import Outcome, answers_by_order, outcome
+from app.rlaif.rendering import ChatMessages
+
+
+@dataclass(frozen=True, slots=True)
+class TriedAnswer:
+    """A verdict, and the messages that asked for it; None where no model was asked, or they cannot be shown.
+
+    `swapped` says that the run's own numbering is the other way round than the pair's.
+    """
+
+    verdict: Verdict
+    swapped: bool
+    messages: ChatMessages | None
+
+    @property
+    def own(self) -> domain.Verdict:
+        """The verdict in the pair's numbering."""
+        row = self.verdict
+        verdict = domain.Verdict(row.judge_id, row.order, row.answer, row.probability, row.repeat)
+        return verdict.swap() if self.swapped else verdict
+
+
+@dataclass(frozen=True, slots=True)
+class TriedPair:
+    """One pair and what was answered; `golden` where it is a golden example, `outcome` once it has been answered."""
+
+    golden: GoldenExample | None
+    principle: str | None
+    answers: tuple[TriedAnswer, ...]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        given = answers_by_order(answer.own for answer in self.answers)
+        return outcome(self.golden.expected, given) if self.golden else None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    run: RunRow
+    revision: RubricRevision
+    pairs: tuple[TriedPair, ...]
+
+    @property
+    def is_test(self) -> bool:
+        return any(pair.golden for pair in self.pairs)
+
+
+def verdicts(session: Session, run_id: str) -> Sequence[Verdict]:
+    """By comparison, then judge, order, repeat and criterion."""
+    query = select(Verdict).where(Verdict.run_id == run_id)
+    by_unit = (Verdict.comparison_id, Verdict.judge_id, Verdict.order, Verdict.repeat, Verdict.criterion)
+    return session.scalars(query.order_by(*by_unit)).all()
