@@ -5,7 +5,7 @@ What models and clients wrote is quoted and escaped, so it cannot pose as a part
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from app.rlaif.report import Report
 from app.rlaif.report_blocks import Heading, Items, Paragraph, Quote, Row, Table, Words, blocks
@@ -13,12 +13,20 @@ from app.rlaif.report_blocks import Heading, Items, Paragraph, Quote, Row, Table
 
 def as_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown, ending in one newline."""
-    return "\n\n".join(_markdown(block) for block in _words(report)) + "\n"
+    return markdown_of(_words(report))
 
 
 def as_text(report: Report) -> str:
     """Plain text with aligned columns, ending in one newline."""
-    return "\n\n".join(_text(block) for block in _words(report)) + "\n"
+    return text_of(_words(report))
+
+
+def markdown_of(words: Iterable[Words]) -> str:
+    return "\n\n".join(_markdown(block) for block in words) + "\n"
+
+
+def text_of(words: Iterable[Words]) -> str:
+    return "\n\n".join(_text(block) for block in words) + "\n"
 
 
 def _words(report: Report) -> Iterator[Words]:
