@@ -101,10 +101,14 @@ def _compared(row: Row[Any]) -> ItemContent:
         prompt_key=row.prompt_key,
         prompt=_prompt(row.Prompt),
         principle=row.principle,
-        first=row.first.text,
-        second=row.second.text,
+        first=_content(row.first),
+        second=_content(row.second),
         authors=(_author(row.first, row.Prompt, row.family), _author(row.second, row.Prompt, row.family)),
     )
+
+
+def _content(completion: Completion) -> Any:
+    return completion.text if completion.turns is None else completion.turns
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:

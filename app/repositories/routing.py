@@ -2,54 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import AnnotationItem, Comparison, Purpose, Verdict
+from app.db.models import AnnotationItem, Comparison, Preference, Purpose, Run
 from app.repositories.results import Provenance
+from app.repositories.run_inputs import asked_ids
 from app.repositories.units import among
-from app.rlaif.comparison import Answer
+from app.repositories.verdicts import VerdictRow, verdicts_of
+from app.rlaif.beliefs import order_means
+from app.rlaif.preferences import DropReason
 from app.rlaif.recipe import StageKind
 from app.rlaif.routing import JudgedComparison
 
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Where verdicts lie: the run that judged, who was asked, for which purposes; and the run that put some aside."""
+
+    run_id: str
+    judge_ids: tuple[str, ...]
+    purposes: frozenset[Purpose]
+    preferred_in: str
+
+
+def judgings(session: Session, provenance: Provenance, purposes: Collection[Purpose]) -> list[Judging]:
+    """Training verdicts are those of the run that judged; an evaluation's are the run's own, by its own judge."""
+    source = session.get_one(Run, provenance.executor(StageKind.JUDGE))
+    own = session.get_one(Run, provenance.run_id)
+    labelling, measuring = frozenset(purposes) - {Purpose.EVALUATION}, frozenset(purposes) & {Purpose.EVALUATION}
+    preferred_in = provenance.executor(StageKind.PREFER)
+    found = (
+        Judging(source.id, asked_ids(session, source.judge_id), labelling, preferred_in),
+        Judging(own.id, asked_ids(session, own.evaluation_judge_id), measuring, preferred_in),
+    )
+    return [each for each in found if each.purposes]
+
 
 def judged_comparisons(
-    session: Session, provenance: Provenance, *, purposes: Collection[Purpose], without_queue: str
+    session: Session, judgings: Iterable[Judging], *, without_queue: str
 ) -> Iterator[JudgedComparison]:
-    """The comparisons with a valid verdict that the queue does not hold, by id; the mean of each judge's repeats.
-
-    Of a run that reuses its judging, those of the run that judged.
-    """
-    held = select(AnnotationItem.comparison_id).where(
-        AnnotationItem.queue_id == without_queue, AnnotationItem.comparison_id == Comparison.id
-    )
-    probability = func.avg(case((Verdict.answer == Answer.TIE, 0.5), else_=Verdict.probability))
-    key = (Verdict.comparison_id, Verdict.judge_id, Verdict.order)
-    query = (
-        select(*key, probability)
-        .join(Comparison, Comparison.id == Verdict.comparison_id)
-        .where(
-            or_(
-                and_(Verdict.run_id == provenance.executor(StageKind.JUDGE), Comparison.purpose != Purpose.EVALUATION),
-                and_(Verdict.run_id == provenance.run_id, Comparison.purpose == Purpose.EVALUATION),
-            ),
-            Comparison.purpose.in_(purposes),
-            Verdict.probability.is_not(None),
-            ~held.exists(),
-        )
-        .group_by(*key)
-        .order_by(*key)
-    )
-    rows = session.execute(query)
-    for comparison_id, of_comparison in groupby(rows, key=lambda row: row[0]):
-        by_judge = groupby(of_comparison, key=lambda row: row[1])
-        yield JudgedComparison(comparison_id, {judge: [row[3] for row in given] for judge, given in by_judge})
+    """The comparisons that somebody was asked about and the queue does not hold."""
+    for judging in judgings:
+        for ids in _comparison_ids(session, judging, without_queue):
+            verdicts = verdicts_of(session, judging.run_id, judge_ids=judging.judge_ids, comparison_ids=ids)
+            aside = _put_aside(session, judging.preferred_in, ids)
+            for id_ in ids:
+                if rows := verdicts.get(id_):
+                    yield JudgedComparison(id_, _orders(rows), id_ in aside)
 
 
 def prompt_ids(session: Session, comparison_ids: Collection[str]) -> dict[str, str]:
     """By comparison id."""
     query = select(Comparison.id, Comparison.prompt_id).where(among(Comparison.id, comparison_ids))
     return {row.id: row.prompt_id for row in session.execute(query)}
+
+
+def _comparison_ids(session: Session, judging: Judging, without_queue: str) -> Iterator[list[str]]:
+    held = select(AnnotationItem.id).where(
+        AnnotationItem.queue_id == without_queue, AnnotationItem.comparison_id == Comparison.id
+    )
+    query = (
+        select(Comparison.id)
+        .where(Comparison.run_id == judging.run_id, Comparison.purpose.in_(judging.purposes), ~held.exists())
+        .order_by(Comparison.id)
+        .limit(_AT_ONCE)
+    )
+    after = ""
+    while ids := list(session.scalars(query.where(Comparison.id > after))):
+        yield ids
+        after = ids[-1]
+
+
+def _orders(rows: Iterable[VerdictRow]) -> dict[str, list[float]]:
+    by_judge = groupby((row.answered for row in rows), key=lambda verdict: verdict.judge_id)
+    return {judge: list(order_means(given).values()) for judge, given in by_judge}
+
+
+def _put_aside(session: Session, run_id: str, comparison_ids: Collection[str]) -> set[str]:
+    query = select(Preference.comparison_id).where(
+        Preference.run_id == run_id,
+        among(Preference.comparison_id, comparison_ids),
+        Preference.drop_reason == DropReason.AWAITS_PEOPLE,
+    )
+    return set(session.scalars(query))

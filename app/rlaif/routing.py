@@ -17,6 +17,7 @@ from app.rlaif.seeds import derive_seed
 class RoutingReason(StrEnum):
     """Why a comparison is put to people."""
 
+    AWAITS_PEOPLE = "awaits_people"
     LOW_MARGIN = "low_margin"
     DISAGREEMENT = "disagreement"
     INCONSISTENT = "inconsistent"
@@ -25,10 +26,14 @@ class RoutingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgedComparison:
-    """What judges said of a comparison: by judge id, P(first is better) in each order in which it answered."""
+    """What judges said of a comparison: by judge id, P(first is better) in each order in which it answered.
+
+    `awaits_people` says whether a cascade has put it aside, since none of its judges was sure enough.
+    """
 
     comparison_id: str
     orders: Mapping[str, Sequence[float]]
+    awaits_people: bool = False
 
     def beliefs(self) -> dict[str, float]:
         """By judge, of those that answered in both orders."""
@@ -76,6 +81,8 @@ def route(judged: Iterable[JudgedComparison], shares: Sequence[Share], *, limit:
 def priority(judged: JudgedComparison, reason: RoutingReason, *, seed: int) -> float | None:
     """How much a comparison has of a reason, in [0, 1]; None where it has none of it."""
     match reason:
+        case RoutingReason.AWAITS_PEOPLE:
+            return (_closeness(judged) or 0.0) if judged.awaits_people else None
         case RoutingReason.LOW_MARGIN:
             return _closeness(judged)
         case RoutingReason.DISAGREEMENT:

@@ -79,8 +79,8 @@ class ShareIn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: RoutingReason = Field(
-        description="`low_margin`: the judges say least; `disagreement`: they lean different ways; `inconsistent`: a "
-        "judge's two orders lean different ways; `random`: any"
+        description="`awaits_people`: a cascade put it aside; `low_margin`: the judges say least; `disagreement`: they "
+        "lean different ways; `inconsistent`: a judge's two orders lean different ways; `random`: any"
     )
     share: Annotated[float, Field(strict=True, gt=0, le=1_000_000)] = Field(1.0, description="Relative to their sum")
 
@@ -107,7 +107,7 @@ class RouteIn(BaseModel):
 
     run: PartId = Field(description="The run whose verdicts choose; it is judged by the queue's rubric revision")
     limit: Annotated[int, Field(strict=True, ge=1, le=100_000)] = Field(description="At most so many comparisons")
-    by: Annotated[tuple[ShareIn, ...], Field(min_length=1, max_length=4)] = (ShareIn(reason=RoutingReason.LOW_MARGIN),)
+    by: Annotated[tuple[ShareIn, ...], Field(min_length=1, max_length=5)] = (ShareIn(reason=RoutingReason.LOW_MARGIN),)
     purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=3)] = Field(
         (Purpose.TRAIN,), description="Which of the run's comparisons are chosen from"
     )

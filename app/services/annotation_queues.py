@@ -92,9 +92,10 @@ def route_run(
     Raises NotFound, RoutingRefused.
     """
     queue = get(session, project_id, queue_id, lock=True)
-    source = provenance(session, project_id, run_id)
+    judged = routing.judged_comparisons(
+        session, routing.judgings(session, provenance(session, project_id, run_id), purposes), without_queue=queue.id
+    )
     _require_same_question(session, project_id, queue, run_id)
-    judged = routing.judged_comparisons(session, source, purposes=purposes, without_queue=queue.id)
     chosen = route(judged, shares, limit=limit, seed=seed)
     prompts = routing.prompt_ids(session, [each.comparison_id for each in chosen])
     rows = [_item(queue, each, prompts[each.comparison_id]) for each in chosen]

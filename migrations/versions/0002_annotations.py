@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column(
             "reason",
             sa.Enum(
+                "awaits_people",
                 "low_margin",
                 "disagreement",
                 "inconsistent",

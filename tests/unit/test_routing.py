@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from app.rlaif.routing import JudgedComparison, Routed, RoutingReason, Share, priority, route
 
-LOW, DISAGREE, INCONSISTENT, RANDOM = RoutingReason
+AWAITS, LOW, DISAGREE, INCONSISTENT, RANDOM = RoutingReason
 probabilities = st.integers(0, 16).map(lambda sixteenths: sixteenths / 16)  # 1 - p is exact: none leans over
 orders = st.dictionaries(
     st.sampled_from(["one", "two", "three"]), st.lists(probabilities, min_size=1, max_size=2).map(tuple), min_size=1
 )
 judged = st.lists(orders, max_size=12).map(
-    lambda given: [JudgedComparison(f"c{number}", each) for number, each in enumerate(given)]
+    lambda given: [JudgedComparison(f"c{number}", each, number % 3 == 0) for number, each in enumerate(given)]
 )
 shares = st.lists(
     st.builds(Share, st.sampled_from(RoutingReason), st.floats(0.1, 10)),
@@ -44,6 +44,9 @@ class TestPriority:
             (LOW, of(one=(1.0, 1.0)), 0.0),
             (LOW, of(one=(1.0, 1.0), two=(0.0, 0.0)), 1.0),
             (LOW, of(one=(0.6,)), None),
+            (AWAITS, of(one=(0.5, 0.5)), None),
+            (AWAITS, replace(of(one=(0.75, 0.75)), awaits_people=True), 0.5),
+            (AWAITS, replace(of(one=(0.75,)), awaits_people=True), 0.0),
             (DISAGREE, of(one=(0.9, 0.9), two=(0.2, 0.2)), 0.7),
             (DISAGREE, of(one=(0.9, 0.9), two=(0.6, 0.6)), None),
             (DISAGREE, of(one=(0.9, 0.9), two=(0.5, 0.5)), None),
@@ -60,11 +63,11 @@ class TestPriority:
         found = priority(judged, reason, seed=0)
         assert found == (None if expected is None else pytest.approx(expected))
 
-    @given(orders, st.sampled_from([LOW, DISAGREE, INCONSISTENT]))
+    @given(orders, st.sampled_from([AWAITS, LOW, DISAGREE, INCONSISTENT]))
     def test_does_not_depend_on_which_completion_is_called_first(
         self, orders: dict[str, tuple[float, ...]], reason: RoutingReason
     ) -> None:
-        each = JudgedComparison("c", orders)
+        each = JudgedComparison("c", orders, awaits_people=True)
         expected = priority(each, reason, seed=0)
         found = priority(swapped(each), reason, seed=0)
         assert found == (None if expected is None else pytest.approx(expected, abs=1e-12))

@@ -107,20 +107,29 @@ def as_shown(order: str, answer: str) -> str:
 def judged_run(client: Client, beliefs: Sequence[Mapping[str, tuple[float, float]]]) -> tuple[str, list[str]]:
     """A run of one comparison for each entry, whose judges (by name) gave P(first is better) in orders AB and BA.
 
-    Its id and those of the comparisons. "trainer" is the run's own judge.
+    Its id and those of the comparisons. Several judges are a panel.
     """
-    prompts = [{"messages": [{"role": "user", "content": f"What is {i}?"}], "split": "train"}
-               for i in range(len(beliefs))]  # fmt: skip
-    name = f"prompts {len(client.get('/v1/prompt-sets')['data'])}"
-    run = client.run(prompt_set={"name": name, "prompts": prompts}, evaluation_judge=None,
-                     recipe={"stop_after": "judge"})  # fmt: skip
+    prompts = [
+        {"messages": [{"role": "user", "content": f"What is {i}?"}], "split": "train"} for i in range(len(beliefs))
+    ]
+    judges = {name: _judge(client, name, {"kind": "checks", "family": name}) for each in beliefs for name in each}
+    members = list(judges.values())
+    panel = {"kind": "panel", "members": members}
+    run = client.run(
+        prompt_set={"name": f"prompts {len(client.rows('/v1/prompt-sets'))}", "prompts": prompts},
+        judge=_judge(client, "panel", panel) if len(members) > 1 else members[0],
+        evaluation_judge=None,
+        recipe={"stop_after": "judge"},
+    )
     client.drive(run["id"])
-    judges = {judge["name"]: judge["id"] for judge in client.rows("/v1/judges")}
-    for other in {judge for each in beliefs for judge in each} - judges.keys():
-        spec = {"kind": "checks", "family": other}
-        judges[other] = client.post("/v1/judges", {"name": other, "spec": spec})["id"]
     with client.service.sessions.begin() as session:
         return run["id"], list(_compare(session, run["id"], beliefs, judges))
+
+
+def _judge(client: Client, name: str, spec: Mapping[str, Any]) -> str:
+    known = client.rows("/v1/judges", name=name)
+    judge = known[0] if known else client.post("/v1/judges", {"name": name, "spec": dict(spec)})
+    return str(judge["id"])
 
 
 def _compare(
