@@ -5,6 +5,9 @@ Only questions without a stored verdict are asked. An INVALID verdict is a verdi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ import uvloop
 from pydantic import TypeAdapter
 
 from app.errors import ServiceError
+from app.repositories import reply_cache
 from app.repositories.endpoints import Place
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.stages import note_price
@@ -19,12 +23,15 @@ from app.repositories.verdicts import judge_usd_spent
 from app.rlaif.judges import OpenAIJudge, ReplayJudge, SingleSpec
 from app.rlaif.limits import endpoint_key
 from app.rlaif.prices import Tariff, tariff_of, unpriced
+from app.rlaif.questions import Question
+from app.rlaif.reply_keys import Remembered
 from app.rlaif.stored_answers import ANSWERS_FILE
 from app.services.answer_sets import get as get_answer_set
 from app.services.judges import require_address
 from app.services.prices import price_table
 from app.services.secrets import reveal
 from workers.judges.build import build_judge
+from workers.judges.cache import ReplyCache
 from workers.judges.limits import Limits, SharedLimits, Stated
 from workers.judges.protocol import Judge, JudgeBudgetReached, JudgeMisconfigured, JudgeUnavailable
 from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
@@ -37,24 +44,28 @@ from workers.stages.weights import model_directory
 
 def ask(context: StageContext, docket: Docket) -> None:
     """Ask what is missing. Raises GiveBack, BudgetReached, StageRefused and LeaseLost."""
+    questions = Questions(context, docket)
+    with closing(iter(questions)) as stream:
+        first = next(stream, None)
+        if first is not None:
+            _put(context, docket.judge, chain((first,), stream), questions.report)
+    if questions.cut:
+        raise stopped(context)
+
+
+def _put(context: StageContext, judge: JudgeRow, questions: Iterable[Question], report: Callable[[], None]) -> None:
     with context.read() as session:
-        answered = docket.answered(session, context.work.run_id)
         spent = judge_usd_spent(session, context.work.run_id)
-    if len(answered) == docket.size:
-        return
-    ledger = Ledger(context, docket, spent=spent, stored=len(answered))
-    questions = Questions(context, docket, answered)
+    ledger = Ledger(context, judge.id, spent=spent, on_stored=report)
     try:
-        uvloop.run(listen(context, _build(context, docket.judge, ledger), questions, ledger))
+        uvloop.run(listen(context, _build(context, judge, ledger), questions, ledger))
     except JudgeMisconfigured as error:
-        raise StageRefused("judge_misconfigured", f"judge {docket.judge.name!r}: {error}") from error
+        raise StageRefused("judge_misconfigured", f"judge {judge.name!r}: {error}") from error
     except JudgeBudgetReached as error:
         raise BudgetReached("judge_budget_reached", f"{ledger.spent} USD are spent: {error}") from error
     except JudgeUnavailable as error:
-        detail = f"judge {docket.judge.name!r}: {error}"
+        detail = f"judge {judge.name!r}: {error}"
         raise GiveBack(JUDGE_UNAVAILABLE, detail, retry_after_s=error.retry_after_s) from error
-    if questions.cut:
-        raise stopped(context)
 
 
 def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
@@ -68,7 +79,20 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
         private_networks=context.settings.allowed_networks(),
         tariff=_tariff(context, judge, spec),
         limits=_limits(context, spec),
+        cache=_cache(context, spec),
     )
+
+
+def _cache(context: StageContext, spec: SingleSpec) -> ReplyCache | None:
+    config = context.work.recipe.judge
+    if not isinstance(spec, OpenAIJudge) or not config.cache:
+        return None
+
+    def recall(keys: Collection[bytes]) -> Mapping[bytes, Remembered]:
+        with context.read() as session:
+            return reply_cache.recall(session, context.work.project_id, keys, max_age_days=config.cache_max_age_days)
+
+    return ReplyCache(spec, recall)
 
 
 def _tariff(context: StageContext, judge: JudgeRow, spec: SingleSpec) -> Tariff | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
@@ -29,6 +30,24 @@ class Compared:
     @property
     def identical(self) -> bool:
         return self.first.text == self.second.text
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The comparisons of some prompts that are put to a judge, by prompt; `prompts` counts those without any too."""
+
+    prompts: int
+    comparisons: Sequence[Compared]
+
+    @classmethod
+    def of(cls, prompts: Sequence[PromptRow], found: Iterable[Compared]) -> Self:
+        """Completions of identical texts are no question."""
+        return cls(len(prompts), [item for item in found if not item.identical])
+
+    def by_prompt(self) -> Iterator[tuple[PromptRow, list[Compared]]]:
+        for _, items in groupby(self.comparisons, key=lambda item: item.prompt.id):
+            of_prompt = list(items)
+            yield of_prompt[0].prompt, of_prompt
 
 
 def comparison_unit(work: ShardWork, pair: Pair, *, purpose: Purpose, principle: str | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.db.models import CheckpointKind, Comparison, CompletionSource, Purpose, Split
@@ -15,7 +16,7 @@ from app.rlaif.beliefs import mean
 from app.rlaif.evidence import RewardDifference
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
-from workers.stages.compare import Compared, compared, comparison_unit
+from workers.stages.compare import Block, Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.docket import Docket
 from workers.stages.evaluation import measure
@@ -65,14 +66,10 @@ def sample_policy(context: StageContext, inputs: StageInputs) -> StageOutcome:
 
 def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """Compare policy with base on some held-out prompts, base with base as a control, and ask where they differ."""
-    comparisons: list[Compared] = []
-    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
-        comparisons += _compare(context, inputs, prompts)
-    to_ask = [item for item in comparisons if not item.identical]
     judge = inputs.evaluation_judge()
     with context.read() as session:
         instrument = instrument_of(session, judge, calibration=None)
-    put(context, Docket(judge, inputs.rubric(), to_ask), instrument)
+    put(context, Docket(judge, inputs.rubric(), partial(_blocks, context, inputs)), instrument)
     return StageOutcome(context.work.payload["limit"])
 
 
@@ -132,6 +129,11 @@ def _completions(
     for row in rows:
         found.setdefault(row.prompt_id, []).append(row)
     return found
+
+
+def _blocks(context: StageContext, inputs: StageInputs) -> Iterator[Block]:
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        yield Block.of(prompts, _compare(context, inputs, prompts))
 
 
 def _compare(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> list[Compared]:

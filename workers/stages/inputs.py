@@ -83,12 +83,17 @@ def candidate_source(recipe: Recipe) -> CompletionSource:
 def shard_prompts(context: StageContext, prompt_set_id: str) -> Iterator[list[PromptRow]]:
     """The shard's range of prompts, in blocks."""
     payload = context.work.payload
+    split, left = Split(payload["split"]), payload["limit"]
     with context.read() as session:
-        prompts = prompts_in_range(
-            session, prompt_set_id, split=Split(payload["split"]), offset=payload["offset"], limit=payload["limit"]
+        block = prompts_in_range(
+            session, prompt_set_id, split=split, offset=payload["offset"], limit=min(left, PROMPTS_AT_ONCE)
         )
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        yield prompts[start : start + PROMPTS_AT_ONCE]
+    while block:
+        yield block
+        left -= len(block)
+        limit, position = min(left, PROMPTS_AT_ONCE), block[-1].position
+        with context.read() as session:
+            block = prompts_after(session, prompt_set_id, split=split, position=position, limit=limit)
 
 
 def all_prompts(context: StageContext, prompt_set_id: str, *, split: Split) -> Iterator[list[PromptRow]]:

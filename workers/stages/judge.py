@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from app.db.models import Comparison, Purpose, Split
@@ -14,7 +15,7 @@ from app.rlaif.modes import Mode
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import JudgeConfig, StageKind
 from app.rlaif.rubric import Rubric
-from workers.stages.compare import Compared, compared, comparison_unit
+from workers.stages.compare import Block, Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
@@ -36,12 +37,9 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """Compare and ask for one range of prompts."""
     config = context.work.recipe.judge
     rubric = inputs.rubric()
-    comparisons: list[Compared] = []
-    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
-        comparisons += _compare(context, inputs, prompts, rubric)
-    to_ask = [item for item in comparisons if not item.identical]
     judge = inputs.training_judge()
-    put(context, Docket(judge, rubric, to_ask, config.repeats, config.mode), asking(context, judge))
+    blocks = partial(_blocks, context, inputs, rubric)
+    put(context, Docket(judge, rubric, blocks, config.repeats, config.mode), asking(context, judge))
     return StageOutcome(context.work.payload["limit"])
 
 
@@ -65,6 +63,11 @@ def _readings(context: StageContext, inputs: StageInputs, judge: JudgeRow) -> li
         for purpose in PURPOSES.values()
         for reading in all_readings(context, inputs, run_id=context.work.run_id, judge=judge, purpose=purpose)
     ]
+
+
+def _blocks(context: StageContext, inputs: StageInputs, rubric: Rubric) -> Iterator[Block]:
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        yield Block.of(prompts, _compare(context, inputs, prompts, rubric))
 
 
 def _compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from decimal import Decimal
@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.db.ids import Kind, new_id
+from app.repositories.reply_cache import remember
 from app.repositories.scores import add_scores
 from app.repositories.verdicts import Spending, add_spending, add_verdicts, judge_usd_spent
 from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore
 from workers.stages.contract import StageContext
-from workers.stages.docket import Docket
 
 STORED_AT_ONCE = 100
 STORED_WITHIN_S = 0.3
@@ -38,14 +38,14 @@ class Ledger:
     Belongs to one event loop. Storing itself waits in a thread, so that calls go on while PostgreSQL commits.
     """
 
-    def __init__(self, context: StageContext, docket: Docket, *, spent: Decimal, stored: int) -> None:
+    def __init__(self, context: StageContext, judge_id: str, *, spent: Decimal, on_stored: Callable[[], None]) -> None:
         self._context = context
-        self._docket = docket
+        self._judge_id = judge_id
+        self._on_stored = on_stored
         self._waiting: list[Stored] = []
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._storing = asyncio.Lock()
-        self._stored = stored
         limit = context.work.recipe.budget.judge_usd
         self._limit = None if limit is None else Decimal(str(limit))
         self._dearest = Decimal(0)
@@ -99,8 +99,7 @@ class Ledger:
             self._waiting = batch + self._waiting
             return
         self.spent = writing.result() + sum((answer.cost_usd for answer in self._waiting), Decimal(0))
-        self._stored += len(batch)
-        self._context.progress.report(self._stored, self._docket.size, {})
+        self._on_stored()
 
     def _is_near_limit(self) -> bool:
         return self._limit is not None and self._limit - self.spent < NEAR_ANSWERS * self._dearest
@@ -123,6 +122,9 @@ class Ledger:
             added = add_verdicts(session, [self._verdict(id_, answer) for id_, answer in verdicts.items()])
             added += add_scores(session, [self._score(id_, answer) for id_, answer in scores.items()])
             stored: dict[str, Stored] = {**verdicts, **scores}
+            remember(
+                session, self._context.work.project_id, [answer.kept for answer in batch if answer.kept is not None]
+            )
             add_spending(session, self._context.work.stage_id, _spending([stored[id_] for id_ in added]))
             return judge_usd_spent(session, self._context.work.run_id)
 
@@ -135,6 +137,7 @@ class Ledger:
             "probability": answer.probability,
             "scores": answer.scores,
             "notes": None if answer.notes is None else [asdict(note) for note in answer.notes],
+            "saved_usd": answer.saved_usd,
         }
 
     def _score(self, id_: str, answer: JudgedScore) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class Ledger:
             "id": id_,
             "project_id": work.project_id,
             "run_id": work.run_id,
-            "judge_id": self._docket.judge.id,
+            "judge_id": self._judge_id,
             "order": answer.order,
             "repeat": answer.repeat,
             "invalid_reason": answer.invalid_reason,
@@ -158,6 +161,7 @@ class Ledger:
             "cost_usd": answer.cost_usd,
             "latency_s": answer.latency_s,
             "attempts": answer.attempts,
+            "cached": answer.cached,
         }
 
 
@@ -167,4 +171,7 @@ def _spending(answers: Sequence[Stored]) -> Spending:
         calls=sum(answer.attempts for answer in answers),
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         completion_tokens=sum(answer.completion_tokens for answer in answers),
+        answers=len(answers),
+        cached_answers=sum(answer.cached for answer in answers),
+        saved_usd=sum((answer.saved_usd for answer in answers), Decimal(0)),
     )

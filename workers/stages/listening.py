@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 
+from app.rlaif.questions import Question
 from workers.judges.protocol import Judge, Judged
 from workers.stages.contract import StageContext
-from workers.stages.docket import Questions
 from workers.stages.inputs import stopped
 from workers.stages.ledger import POLL_S, Ledger
 
 
-async def listen(context: StageContext, judge: Judge, questions: Questions, ledger: Ledger) -> None:
+async def listen(context: StageContext, judge: Judge, questions: Iterable[Question], ledger: Ledger) -> None:
     """Until every question is answered; the judge is closed. Raises GiveBack, and what the judge and storing raise."""
     async with aclosing(judge), aclosing(judge.judge(questions)) as answers:
         parts = [_hear(answers, ledger), ledger.keep_storing(), _stop_in_time(context)]

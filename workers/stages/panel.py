@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from app.rlaif.beliefs import beliefs_of
 from app.rlaif.instruments import EQUAL_VOTES, Cascade, Instrument
 from app.rlaif.judges import JudgeSpec, calibration_of
 from workers.stages.asking import ask
-from workers.stages.compare import Compared
+from workers.stages.compare import Block
 from workers.stages.contract import StageContext
 from workers.stages.docket import Docket
 
@@ -53,17 +54,19 @@ def put(context: StageContext, docket: Docket, instrument: Instrument) -> None:
 def _descend(context: StageContext, docket: Docket, cascade: Cascade) -> None:
     asked: list[str] = []
     for member in members(docket.judge):
-        open_ = _open(context, docket, cascade, asked=asked, judge=member)
-        ask(context, replace(docket, judge=member, comparisons=open_))
+        open_ = partial(_open, context, docket, cascade, asked=tuple(asked), judge=member)
+        ask(context, replace(docket, judge=member, blocks=open_))
         asked.append(member.id)
 
 
 def _open(
     context: StageContext, docket: Docket, cascade: Cascade, *, asked: Sequence[str], judge: JudgeRow
-) -> list[Compared]:
+) -> Iterator[Block]:
     """The comparisons that this judge is to be asked about."""
-    ids = [item.row.id for item in docket.comparisons]
-    with context.read() as session:
-        given = verdicts_of(session, context.work.run_id, judge_ids=asked, comparison_ids=ids)
-    beliefs = {id_: beliefs_of(row.answered for row in given.get(id_, ())) for id_ in ids}
-    return [item for item in docket.comparisons if cascade.next_judge(beliefs[item.row.id], asked) == judge.id]
+    for block in docket.blocks():
+        ids = [item.row.id for item in block.comparisons]
+        with context.read() as session:
+            given = verdicts_of(session, context.work.run_id, judge_ids=asked, comparison_ids=ids)
+        beliefs = {id_: beliefs_of(row.answered for row in given.get(id_, ())) for id_ in ids}
+        open_ = [item for item in block.comparisons if cascade.next_judge(beliefs[item.row.id], asked) == judge.id]
+        yield replace(block, comparisons=open_)
