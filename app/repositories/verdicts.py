@@ -35,6 +35,9 @@ class Spending:
     calls: int
     prompt_tokens: int
     completion_tokens: int
+    answers: int
+    cached_answers: int
+    saved_usd: Decimal
 
 
 def verdicts_of(
@@ -72,6 +75,9 @@ def add_spending(session: Session, stage_id: str, spending: Spending) -> None:
             judge_calls=Stage.judge_calls + spending.calls,
             prompt_tokens=Stage.prompt_tokens + spending.prompt_tokens,
             completion_tokens=Stage.completion_tokens + spending.completion_tokens,
+            answers=Stage.answers + spending.answers,
+            cached_answers=Stage.cached_answers + spending.cached_answers,
+            saved_usd=Stage.saved_usd + spending.saved_usd,
         )
         .execution_options(synchronize_session=False)
     )

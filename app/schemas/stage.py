@@ -88,5 +88,8 @@ def usage_of(stage: Stage) -> Usage:
         judge_calls=stage.judge_calls,
         prompt_tokens=stage.prompt_tokens,
         completion_tokens=stage.completion_tokens,
+        answers=stage.answers,
+        cached_answers=stage.cached_answers,
+        saved_usd=float(stage.saved_usd),
         compute_seconds=stage.compute_seconds,
     )

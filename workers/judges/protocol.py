@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.questions import Answers, Note, PairAnswer, PointsAnswer, Question
 from app.rlaif.replies import Reply
+from app.rlaif.reply_keys import Kept
 
 _NANODOLLAR = Decimal("1e-9")
 
@@ -19,7 +20,7 @@ class Share:
     """What one stored answer took, of the calls of its question.
 
     `raw_text` is the reply, or for an INVALID answer what went wrong. `latency_s` is the last call's; `attempts` counts
-    calls.
+    calls. `cached`: a stored reply gave it, and `saved_usd` is what that reply had cost.
     """
 
     raw_text: str | None
@@ -29,6 +30,9 @@ class Share:
     cost_usd: Decimal
     latency_s: float
     attempts: int
+    cached: bool
+    saved_usd: Decimal
+    kept: Kept | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,8 @@ class JudgedScore(Share):
 class Judged:
     """All answers that one question got, and what asking took: they are stored together or not at all.
 
-    `reply` is what was read; None where there was none to read. `raw_text` is its text, or what went wrong.
+    `reply` is what was read; None where there was none to read. `raw_text` is its text, or what went wrong. `kept` is
+    the reply as it is stored for whoever asks the same again.
     """
 
     answers: Answers
@@ -77,6 +82,9 @@ class Judged:
     cost_usd: Decimal = Decimal(0)
     latency_s: float = 0.0
     attempts: int = 1
+    cached: bool = False
+    saved_usd: Decimal = Decimal(0)
+    kept: Kept | None = None
 
     def verdicts(self) -> list[JudgedAnswer]:
         """One for each comparison. Tokens and cost are split, so that sums stay right; the calls are the first's."""
@@ -123,6 +131,9 @@ class Judged:
             "cost_usd": self.cost_usd if size == 1 else _dollars(self.cost_usd, size, place),
             "latency_s": self.latency_s,
             "attempts": self.attempts if place == 0 else 0,
+            "cached": self.cached,
+            "kept": self.kept if place == 0 else None,
+            "saved_usd": self.saved_usd if size == 1 else _dollars(self.saved_usd, size, place),
         }
 
 

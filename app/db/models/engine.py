@@ -141,7 +141,8 @@ class Stage(Base):
     judge_calls: Mapped[Big] = mapped_column(default=0)
     prompt_tokens: Mapped[Big] = mapped_column(default=0)
     completion_tokens: Mapped[Big] = mapped_column(default=0)
-    cached_answers: Mapped[Big] = mapped_column(default=0, server_default="0")  # questions that a stored reply answered
+    answers: Mapped[Big] = mapped_column(default=0, server_default="0")  # verdicts and scores, INVALID ones too
+    cached_answers: Mapped[Big] = mapped_column(default=0, server_default="0")  # those that stored replies gave
     saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")
     prices: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # judge id -> what it was paid by
     compute_seconds: Mapped[float] = mapped_column(Float, default=0.0)
