@@ -23,6 +23,12 @@ def has_preferences(session: Session, prompt_set_id: str) -> bool:
     return _any_prompt(session, prompt_set_id, Split.TRAIN, func.jsonb_array_length(Prompt.preferences) >= 1)
 
 
+def has_labels(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
+    """Whether any prompt, of one split or of both, brings what people say of its candidates."""
+    labels = func.jsonb_array_length(Prompt.preferences) + func.jsonb_array_length(Prompt.annotations)
+    return _any_prompt(session, prompt_set_id, split, labels >= 1)
+
+
 def _any_prompt(session: Session, prompt_set_id: str, split: Split | None, condition: ColumnElement[bool]) -> bool:
     splits = tuple(Split) if split is None else (split,)
     found = select(Prompt.id).where(Prompt.prompt_set_id == prompt_set_id, Prompt.split.in_(splits), condition)

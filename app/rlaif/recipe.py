@@ -7,7 +7,7 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app.rlaif.modes import Mode
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
@@ -215,6 +215,40 @@ class CalibrateConfig(_Part):
     bootstrap_samples: Annotated[int, Field(strict=True, ge=100, le=100_000)] = 2000
 
 
+class GatesConfig(_Part):
+    """What must hold of the judge before anything is trained on its word. Null asks nothing."""
+
+    minimum_agreement: Probability | None = Field(
+        None, description="Least accuracy on people's labels: the lower end of its 95 % interval"
+    )
+    must_beat_longer: StrictBool | None = Field(
+        None,
+        description="Whether the judge must do surely better than preferring the longer answer; null: where a "
+        "calibration is named",
+    )
+    minimum_consistency: Probability | None = Field(
+        None, description="Least share of comparisons whose two orders agree: in the calibration, and in the run"
+    )
+    minimum_coverage: Probability | None = Field(
+        None, description="Least share of valid answers: in the calibration, and in the run"
+    )
+    maximum_ece: Probability | None = Field(None, description="Largest calibration error of what a run would read")
+    minimum_effective_votes: Annotated[float, Field(strict=True, ge=1, le=16)] | None = Field(
+        None, description="Least independent judges that a panel is worth"
+    )
+    maximum_calibration_age_days: Annotated[float, Field(strict=True, gt=0, le=3650)] | None = None
+    refuse_on_drift: StrictBool = Field(
+        False, description="Whether a canary that has drifted from the calibration stands in the way"
+    )
+
+    def needing_calibration(self) -> tuple[str, ...]:
+        """The gates that are set and that only a calibration can decide."""
+        names = ("minimum_agreement", "maximum_ece", "minimum_effective_votes", "maximum_calibration_age_days")
+        asked = [name for name in names if getattr(self, name) is not None]
+        asked += [name for name in ("must_beat_longer", "refuse_on_drift") if getattr(self, name)]
+        return tuple(asked)
+
+
 class Budget(_Part):
     """Reaching a limit pauses the run with the reason; raising it and resuming goes on where it stood."""
 
@@ -226,6 +260,7 @@ _NO_RESULT: dict[str, Any] = {
     "stop_after": True,
     "max_attempts": True,
     "budget": True,
+    "gates": True,
     "sample": {"prompts_per_shard"},
     "judge": {"prompts_per_shard"},
     "reward_model": {"save_steps"},
@@ -247,6 +282,7 @@ class Recipe(_Part):
     policy: PolicyConfig = PolicyConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     budget: Budget = Budget()
+    gates: GatesConfig = GatesConfig()
     calibrate: CalibrateConfig | None = Field(
         None, description="Set by POST /v1/calibrations alone: the run measures its judge and trains nothing"
     )

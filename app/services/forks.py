@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from app.db.ids import Kind, new_id
@@ -80,7 +80,7 @@ def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
         raise ForkRefused(f"merged with the recipe of {fork.source.id!r}: {first['msg']}", field=field) from error
     for stage in fork.reused:
         section = stage.kind.value
-        if getattr(recipe, section) != getattr(Recipe.model_validate(fork.source.recipe), section):
+        if _made_with(recipe, section) != _made_with(Recipe.model_validate(fork.source.recipe), section):
             raise ForkRefused(
                 f"recipe.{section} differs from that of run {fork.source.id!r}, whose stage is reused: leave it out, "
                 f"or fork from {section!r}",
@@ -89,6 +89,13 @@ def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
     _require_stage(fork, recipe)
     _require_baseline(session, fork, recipe)
     return recipe
+
+
+def _made_with(recipe: Recipe, section: str) -> BaseModel:
+    """What the stage's rows were made with. By which calibration verdicts are read is no part of that, but of a
+    cascade, which is asked by it: there a fork from 'judge' is needed."""
+    part: BaseModel = getattr(recipe, section)
+    return part.model_copy(update={"calibration": None}) if section == StageKind.JUDGE else part
 
 
 def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:

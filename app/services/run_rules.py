@@ -30,7 +30,7 @@ from app.rlaif.judges import (
 from app.rlaif.modes import modes_of
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
-from app.services import people_rules
+from app.services import gates, people_rules
 from app.storage import ArtifactStore
 
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
@@ -194,14 +194,12 @@ def _require_imports(session: Session, plan: Plan) -> None:
 
 
 def _require_people(session: Session, plan: Plan) -> None:
-    spec = None if plan.judge is None else _SPEC.validate_python(plan.judge.spec)
-    calibration = spec.calibration if isinstance(spec, PanelJudge | CascadeJudge) else None
     people_rules.require_people(
         session,
         plan.prompt_set.project_id,
         plan.recipe,
         rubric=plan.rubric,
-        calibration_ids=[] if calibration is None else [calibration],
+        calibration_ids=gates.calibrations_of(plan.recipe, plan.judge, plan.evaluation_judge),
     )
 
 

@@ -17,7 +17,7 @@ from app.repositories.results import Provenance
 from app.repositories.runs import RunMark, RunRow
 from app.rlaif.recipe import Budget, Recipe
 from app.schemas.run import RunIn
-from app.services import engine, forks, run_parts, run_rules
+from app.services import engine, forks, gates, run_parts, run_rules
 from app.services.models import PublishedModel
 from app.services.run_rules import Plan
 from app.storage import ArtifactStore
@@ -54,7 +54,8 @@ def create(
 ) -> RunRow:
     """A queued run with its stages, and its first shards rung for. `published` comes from run_parts.prepare.
 
-    Raises NotFound, ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RunRefused, CircularEvaluation.
+    Raises NotFound, ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RunRefused, CircularEvaluation,
+    and what gates.require_calibrated raises.
     """
     parts = run_parts.resolve(session, project_id, request, published)
     fork = forks.open_fork(session, project_id, request.fork) if request.fork else None
@@ -68,6 +69,14 @@ def create(
         raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
     plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
     run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
+    gates.require_calibrated(
+        session,
+        project_id,
+        recipe,
+        rubric=plan.rubric,
+        judge=plan.judge,
+        evaluation_judge=plan.evaluation_judge,
+    )
     run = _insert(
         session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
     )

@@ -15,6 +15,7 @@ from workers.stages.contract import StageFunction
 STAGES: Mapping[StageKind, str] = {
     StageKind.SAMPLE: "workers.stages.sample:run",
     StageKind.JUDGE: "workers.stages.judge:run",
+    StageKind.CALIBRATE: "workers.stages.calibrate:run",
     StageKind.PREFER: "workers.stages.prefer:run",
     StageKind.REWARD_MODEL: "workers.stages.reward_model:run",
     StageKind.POLICY: "workers.stages.policy:run",
