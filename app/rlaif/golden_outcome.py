@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.rlaif.beliefs import lean, order_means
+from app.rlaif.beliefs import Belief, lean, mean, order_means
 from app.rlaif.comparison import Answer, Order, Verdict
 from app.rlaif.golden import Expected
+from app.rlaif.instruments import EQUAL_VOTES, Instrument
 
 
 class OutcomeKind(StrEnum):
@@ -38,22 +39,26 @@ class Summary:
     waiting: int
 
 
-def answers_by_order(verdicts: Iterable[Verdict]) -> dict[Order, Answer]:
-    """What was answered in each order: by one verdict as it stands, by several as their mean probability leans.
+def answers_by_order(verdicts: Iterable[Verdict], instrument: Instrument) -> dict[Order, Answer]:
+    """What was answered in each order that has verdicts: a single verdict counts as it stands, a tie stays a tie.
 
-    An order of which every verdict is INVALID is INVALID; one that has none is absent.
+    Several are read as in a run: by criterion weights, then by the instrument. INVALID where they do not suffice.
     """
     given: dict[Order, list[Verdict]] = {}
     for verdict in verdicts:
         given.setdefault(verdict.order, []).append(verdict)
-    return {order: _answer(of_order) for order, of_order in given.items()}
+    return {order: _answer(of_order, instrument) for order, of_order in given.items()}
 
 
-def _answer(verdicts: list[Verdict]) -> Answer:
-    if len(verdicts) == 1:
+def _answer(verdicts: list[Verdict], instrument: Instrument) -> Answer:
+    """Of verdicts in one order."""
+    if len(verdicts) == 1 and instrument is EQUAL_VOTES:
         return verdicts[0].answer
-    means = order_means(verdicts)
-    return lean(next(iter(means.values()))) if means else Answer.INVALID
+    judges = {verdict.judge_id for verdict in verdicts}
+    means = {judge: order_means(each for each in verdicts if each.judge_id == judge) for judge in judges}
+    beliefs = {judge: Belief(mean(of_judge.values()), consistent=True) for judge, of_judge in means.items() if of_judge}
+    probability = instrument.probability(beliefs)
+    return Answer.INVALID if probability is None else lean(probability)
 
 
 def outcome(expected: Expected, answers: Mapping[Order, Answer]) -> Outcome | None:

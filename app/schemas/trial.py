@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from app.db.models import RunStatus
-from app.repositories.trials import Trial, TriedAnswer, TriedPair
+from app.db.models import RunStatus, Score, Verdict
+from app.repositories.trials import Trial, TriedAnswer, TriedPair, TriedRating
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.golden import Expected, JudgedPair
 from app.rlaif.golden_outcome import OutcomeKind, summary
+from app.rlaif.questions import Side
 from app.rlaif.recipe import Budget
+from app.rlaif.rendering import ChatMessages
 from app.schemas.rubric_review import RevisionRef
 
 JudgeId = Annotated[
@@ -26,12 +28,19 @@ EXAMPLE_PAIR: dict[str, JsonValue] = {
 }
 
 
+TrialMode = Annotated[
+    Literal["pairwise", "per_criterion", "pointwise"],
+    Field(description="How the judge is asked: by the whole rubric, by each criterion alone, or to rate each response"),
+]
+
+
 class TrialIn(JudgedPair):
     """One pair to try a rubric revision and a judge on."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PAIR]})
 
     judge: JudgeId
+    mode: TrialMode = "pairwise"
     principle: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = Field(
         None, description="Number, counted from 1, of the one principle to judge by; without it one is drawn"
     )
@@ -48,7 +57,41 @@ class GoldenTestIn(BaseModel):
     )
 
     judge: JudgeId
+    mode: TrialMode = "pairwise"
     budget: Budget = Budget()
+
+
+class AskedOut(BaseModel):
+    """What was put to the judge, what it wrote, and what that took."""
+
+    model_config = ConfigDict(frozen=True)
+
+    messages: list[dict[str, str]] | None = Field(
+        description="The question as it was put, to the letter; null where a program judged, or where it can no longer "
+        "be shown: it is rendered again, and shown only if its hash is `prompt_hash`"
+    )
+    prompt_hash: str | None = Field(description="SHA-256 of the question, to the letter")
+    raw_text: str | None = Field(description="What the judge wrote, or what went wrong", examples=["A"])
+    prompt_tokens: int = Field(examples=[338])
+    completion_tokens: int = Field(examples=[1])
+    cost_usd: float = Field(examples=[0.000017])
+    cached: bool = Field(description="Whether an equal question had been answered before, so that nobody was asked")
+    latency_s: float = Field(examples=[0.41])
+    attempts: int = Field(description="Calls that the answer took", examples=[1])
+
+    @classmethod
+    def of(cls, row: Verdict | Score, messages: ChatMessages | None) -> Self:
+        return cls(
+            messages=None if messages is None else list(messages),
+            prompt_hash=row.prompt_hash,
+            raw_text=row.raw_text,
+            prompt_tokens=row.prompt_tokens,
+            completion_tokens=row.completion_tokens,
+            cost_usd=float(row.cost_usd),
+            cached=row.cached,
+            latency_s=row.latency_s,
+            attempts=row.attempts,
+        )
 
 
 class TrialAnswerOut(BaseModel):
@@ -62,21 +105,10 @@ class TrialAnswerOut(BaseModel):
     answer: Answer
     probability: float | None = Field(description="P(first is better); null when INVALID", examples=[0.83])
     invalid_reason: InvalidReason | None = Field(examples=[None])
-    messages: list[dict[str, str]] | None = Field(
-        description="The question as it was put, to the letter; null where a program judged, or where it can no longer "
-        "be shown: it is rendered again, and shown only if its hash is `prompt_hash`"
-    )
-    prompt_hash: str | None = Field(description="SHA-256 of the question, to the letter")
-    raw_text: str | None = Field(description="What the judge wrote, or what went wrong", examples=["A"])
     scores: dict[str, list[float]] | None = Field(
         description="Of first and second by criterion, from judges that score", examples=[None]
     )
-    prompt_tokens: int = Field(examples=[338])
-    completion_tokens: int = Field(examples=[1])
-    cost_usd: float = Field(examples=[0.000017])
-    cached: bool = Field(description="Whether an equal question had been answered before, so that nobody was asked")
-    latency_s: float = Field(examples=[0.41])
-    attempts: int = Field(description="Calls that the answer took", examples=[1])
+    asked: AskedOut
 
     @classmethod
     def of(cls, tried: TriedAnswer) -> Self:
@@ -88,16 +120,33 @@ class TrialAnswerOut(BaseModel):
             answer=own.answer,
             probability=own.probability,
             invalid_reason=row.invalid_reason,
-            messages=None if tried.messages is None else list(tried.messages),
-            prompt_hash=row.prompt_hash,
-            raw_text=row.raw_text,
             scores=_scores(row.scores, swapped=tried.swapped),
-            prompt_tokens=row.prompt_tokens,
-            completion_tokens=row.completion_tokens,
-            cost_usd=float(row.cost_usd),
-            cached=row.cached,
-            latency_s=row.latency_s,
-            attempts=row.attempts,
+            asked=AskedOut.of(row, tried.messages),
+        )
+
+
+class TrialRatingOut(BaseModel):
+    """One rating of one response, from 1 to 10."""
+
+    model_config = ConfigDict(frozen=True)
+
+    judge_id: str = Field(examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"])
+    response: Side = Field(description="Which of the two was rated")
+    order: Order = Field(description="BA shows the criteria and the scale the other way round")
+    points: float | None = Field(description="Null when INVALID", examples=[7.4])
+    invalid_reason: InvalidReason | None = Field(examples=[None])
+    asked: AskedOut
+
+    @classmethod
+    def of(cls, tried: TriedRating) -> Self:
+        row = tried.score
+        return cls(
+            judge_id=row.judge_id,
+            response=tried.side,
+            order=row.order,
+            points=row.points,
+            invalid_reason=row.invalid_reason,
+            asked=AskedOut.of(row, tried.messages),
         )
 
 
@@ -137,14 +186,22 @@ class TrialPairOut(BaseModel):
 
     golden: GoldenOut | None = Field(description="Null for a pair that is no golden example")
     principle: str | None = Field(description="The principle that was put to the judge", examples=[None])
+    probability: float | None = Field(
+        description="P(first is better) as a run would believe after both orders; null where they do not suffice",
+        examples=[0.91],
+    )
     answers: list[TrialAnswerOut]
+    ratings: list[TrialRatingOut] = Field(description="In mode `pointwise`, where there are no answers")
 
     @classmethod
     def of(cls, pair: TriedPair) -> Self:
+        answers = map(TrialAnswerOut.of, pair.answers)
         return cls(
             golden=GoldenOut.of(pair),
             principle=pair.principle,
-            answers=sorted(map(TrialAnswerOut.of, pair.answers), key=lambda answer: (answer.judge_id, answer.order)),
+            probability=pair.probability,
+            answers=sorted(answers, key=lambda answer: (answer.judge_id, answer.order, answer.criterion)),
+            ratings=[TrialRatingOut.of(rating) for rating in pair.ratings],
         )
 
 

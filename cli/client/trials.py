@@ -23,21 +23,31 @@ def finished_trial(connection: Connection, trial_id: str) -> dict[str, Any]:
 def print_trial(trial: dict[str, Any]) -> None:
     """Each answer: order, verdict, what it took, and the question as it was put."""
     _print_end(trial)
-    for answer in (answer for pair in trial["pairs"] for answer in pair["answers"]):
-        probability = "" if answer["probability"] is None else f" ({answer['probability']:.3f} that first is better)"
-        verdict = answer["invalid_reason"] or f"{answer['answer']}{probability}"
-        console.print(f"order {answer['order']}: {verdict}", style="bold", markup=False)
-        console.print(
-            f"  {answer['prompt_tokens']} + {answer['completion_tokens']} tokens, {answer['cost_usd']:.6f} USD, "
-            f"{answer['latency_s']:.2f} s, {answer['attempts']} attempts",
-            markup=False,
-        )
-        if answer["scores"]:
-            console.print(f"  scores of first and second: {answer['scores']}", markup=False)
-        for message in answer["messages"] or ():
-            console.print(f"--- {message['role']}\n{message['content']}", style="dim", markup=False)
-        if answer["raw_text"] is not None:
-            console.print(f"--- reply\n{answer['raw_text']}", markup=False)
+    for pair in trial["pairs"]:
+        for answer in pair["answers"]:
+            about = f"order {answer['order']}" + (f", {answer['criterion']}" if answer["criterion"] else "")
+            sure = "" if answer["probability"] is None else f" ({answer['probability']:.3f} that first is better)"
+            _print_answer(f"{about}: {answer['invalid_reason'] or answer['answer'] + sure}", answer["asked"])
+            if answer["scores"]:
+                console.print(f"  scores of first and second: {answer['scores']}", markup=False)
+        for rating in pair["ratings"]:
+            points = rating["invalid_reason"] or f"{rating['points']:.2f} of 10"
+            _print_answer(f"{rating['response']} response, order {rating['order']}: {points}", rating["asked"])
+        if pair["probability"] is not None:
+            console.print(f"{pair['probability']:.3f} that first is better, after both orders", style="bold")
+
+
+def _print_answer(heading: str, asked: dict[str, Any]) -> None:
+    console.print(heading, style="bold", markup=False)
+    console.print(
+        f"  {asked['prompt_tokens']} + {asked['completion_tokens']} tokens, {asked['cost_usd']:.6f} USD, "
+        f"{asked['latency_s']:.2f} s, {asked['attempts']} attempts",
+        markup=False,
+    )
+    for message in asked["messages"] or ():
+        console.print(f"--- {message['role']}\n{message['content']}", style="dim", markup=False)
+    if asked["raw_text"] is not None:
+        console.print(f"--- reply\n{asked['raw_text']}", markup=False)
 
 
 def print_test(trial: dict[str, Any]) -> None:

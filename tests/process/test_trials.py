@@ -44,10 +44,10 @@ class TestTrial:
         answers = trial["pairs"][0]["answers"]
         assert [(answer["order"], answer["answer"]) for answer in answers] == [("AB", "A"), ("BA", "A")]
         for answer in answers:
-            assert answer["prompt_hash"] in asked
-            assert POLITE in answer["messages"][1]["content"]
-            assert answer["attempts"] == 1
-        assert trial["cost_usd"] == pytest.approx(sum(answer["cost_usd"] for answer in answers))
+            assert answer["asked"]["prompt_hash"] in asked
+            assert POLITE in answer["asked"]["messages"][1]["content"]
+            assert answer["asked"]["attempts"] == 1
+        assert trial["cost_usd"] == pytest.approx(sum(answer["asked"]["cost_usd"] for answer in answers))
         assert CANARY not in json.dumps(trial)
         shown = client("rubrics", "try", service.parts_of_runs.rubric, pair, "--judge", judge)
         assert "order AB: A" in shown

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.rlaif.beliefs import Belief
 from app.rlaif.comparison import Answer, Order, Verdict
 from app.rlaif.golden import Expected
 from app.rlaif.golden_outcome import OutcomeKind, answers_by_order, outcome, summary
+from app.rlaif.instruments import EQUAL_VOTES
 
 ANSWERS = st.sampled_from(list(Answer))
 SWAPPED = {Expected.A: Expected.B, Expected.B: Expected.A, Expected.TIE: Expected.TIE}
@@ -55,19 +60,38 @@ class TestOutcome:
         assert outcome(Expected.A, given_so_far) is None
 
 
+class FirstJudge:
+    """An instrument that hears one judge alone."""
+
+    def probability(self, beliefs: Mapping[str, Belief]) -> float | None:
+        return beliefs["one"].probability if "one" in beliefs else None
+
+
 class TestAnswersByOrder:
     def test_one_verdict_counts_as_it_stands(self) -> None:
         """A stated tie stays one, whatever its probability leans to."""
-        assert answers_by_order([verdict(Order.AB, Answer.TIE, 0.6)]) == {Order.AB: Answer.TIE}
+        assert answers_by_order([verdict(Order.AB, Answer.TIE, 0.6)], EQUAL_VOTES) == {Order.AB: Answer.TIE}
 
-    def test_several_count_by_their_mean(self) -> None:
+    def test_several_judges_are_read_by_the_instrument(self) -> None:
         given_ = [verdict(Order.BA, Answer.A, 0.6, "one"), verdict(Order.BA, Answer.B, 0.1, "other")]
-        assert answers_by_order(given_) == {Order.BA: Answer.B}
+        assert answers_by_order(given_, EQUAL_VOTES) == {Order.BA: Answer.B}
+        assert answers_by_order(given_, FirstJudge()) == {Order.BA: Answer.A}
+        assert answers_by_order(given_[1:], FirstJudge()) == {Order.BA: Answer.INVALID}
+
+    def test_criteria_count_by_their_weights(self) -> None:
+        given_ = [
+            replace(verdict(Order.AB, Answer.A), criterion="heavy", weight=3.0),
+            replace(verdict(Order.AB, Answer.B), criterion="light", weight=1.0),
+        ]
+        assert answers_by_order(given_, EQUAL_VOTES) == {Order.AB: Answer.A}
+        broken = replace(verdict(Order.AB, Answer.INVALID), criterion="light", weight=1.0)
+        assert answers_by_order([given_[0], broken], EQUAL_VOTES) == {Order.AB: Answer.INVALID}
 
     def test_invalid_ones_are_left_out_unless_there_is_nothing_else(self) -> None:
         broken = [verdict(Order.AB, Answer.INVALID, judge=name) for name in ("one", "other")]
-        assert answers_by_order(broken) == {Order.AB: Answer.INVALID}
-        assert answers_by_order([*broken, verdict(Order.AB, Answer.B)]) == {Order.AB: Answer.B}
+        assert answers_by_order(broken, EQUAL_VOTES) == {Order.AB: Answer.INVALID}
+        third = verdict(Order.AB, Answer.B, judge="third")
+        assert answers_by_order([*broken, third], EQUAL_VOTES) == {Order.AB: Answer.B}
 
 
 def test_summary_counts_each_once() -> None:

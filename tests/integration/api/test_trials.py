@@ -35,7 +35,9 @@ class TestCreateTrial:
         trial = answer.json()
         assert answer.headers["Location"] == f"/v1/trials/{trial['id']}"
         assert (trial["status"], trial["judge_id"], trial["revision"]["number"]) == ("queued", judge, 1)
-        assert trial["pairs"] == [{"golden": None, "principle": None, "answers": []}]
+        assert trial["pairs"] == [
+            {"golden": None, "principle": None, "probability": None, "answers": [], "ratings": []}
+        ]
         assert client.get(f"/v1/trials/{trial['id']}").json() == trial
         run = client.get(f"/v1/runs/{trial['id']}").json()
         assert (run["kind"], run["inputs"]["base_model_id"]) == ("trial", None)
@@ -62,6 +64,8 @@ class TestCreateTrial:
             ({"prompt": ""}, 422, "prompt"),
             ({"budget": {"judge_usd": 0}}, 422, "budget.judge_usd"),
             ({"expected": "A"}, 422, "expected"),
+            ({"mode": "listwise"}, 422, "mode"),
+            ({"mode": "per_criterion"}, 422, "mode"),
         ],
     )
     def test_is_refused_with_the_field(

@@ -158,7 +158,8 @@ class TestTrial:
     def test_a_program_gives_scores_and_no_prompt(self, world: World, tried: Tried) -> None:
         out = TrialOut.of(tried.pair(world.judge, first=RUDE, second=POLITE))
         for answer in out.pairs[0].answers:
-            assert (answer.answer, answer.scores, answer.messages) == (Answer.B, {"polite": [0.0, 1.0]}, None)
+            assert (answer.answer, answer.scores) == (Answer.B, {"polite": [0.0, 1.0]})
+            assert answer.asked.messages is None
 
     def test_a_question_that_cannot_be_rendered_to_the_letter_is_not_shown(
         self, world: World, tried: Tried, endpoint: RunningJudge
@@ -170,6 +171,46 @@ class TestTrial:
             row.principle = "Another one."
         assert {answer.messages for answer in by_order(tried.read(run_id)).values()} == {None}
         assert len(world.rows(Verdict, run_id)) == 2
+
+    def test_by_each_criterion_alone(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
+        [pair] = TrialOut.of(tried.pair(world.add_judge(endpoint.spec()), mode="per_criterion")).pairs
+        assert [(answer.order, answer.criterion) for answer in pair.answers] == [
+            (order, name) for order in Order for name in ("brief", "polite")
+        ]
+        for answer in pair.answers:
+            assert answer.asked.messages is not None
+            shown = answer.asked.messages[-1]["content"]
+            assert {name: f"{name} (weight" in shown for name in ("brief", "polite")} == {
+                "brief": answer.criterion == "brief",
+                "polite": answer.criterion == "polite",
+            }
+        assert pair.probability is not None
+        assert pair.probability > 0.5
+
+    def test_by_rating_each_response(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
+        [pair] = TrialOut.of(
+            tried.pair(world.add_judge(endpoint.spec()), mode="pointwise", first=RUDE, second=POLITE)
+        ).pairs
+        assert pair.answers == []
+        points = {(rating.response.value, rating.order): rating.points or 0.0 for rating in pair.ratings}
+        assert len(points) == 4
+        for order in Order:
+            assert points["second", order] > points["first", order]
+        for rating in pair.ratings:
+            assert rating.asked.messages is not None
+            shown = rating.asked.messages[-1]["content"]
+            assert (POLITE in shown) is (rating.response.value == "second")
+            assert "10 of 10: Thanks warmly." in shown
+        assert pair.probability is not None
+        assert pair.probability < 0.5
+
+    def test_an_answer_in_json_is_shown_as_it_was_asked_for(
+        self, world: World, tried: Tried, endpoint: RunningJudge
+    ) -> None:
+        judge = world.add_judge(endpoint.spec(answer_format="json_schema", max_tokens=64))
+        for answer in by_order(tried.pair(judge)).values():
+            assert answer.messages is not None
+            assert "JSON object" in answer.messages[0]["content"]
 
     def test_the_budget_pauses_it(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
         request = TrialIn.model_validate(
