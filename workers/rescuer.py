@@ -13,7 +13,7 @@ from app.config import Settings
 from app.db.session import SessionFactory
 from app.repositories import idempotency, models
 from app.rlaif.pipeline import Queue
-from app.services import engine
+from app.services import canaries, engine
 from workers.lease import AWAY
 from workers.scratch import sweep
 
@@ -65,6 +65,7 @@ class Rescuer:
             self.recover_expired()
         self.follow_wishes()
         self.sweep()
+        self.open_canaries()
         self.ring_silent()
 
     def recover_expired(self) -> None:
@@ -81,6 +82,13 @@ class Rescuer:
         for run_id in runs:
             with self._sessions.begin() as session:
                 engine.stop(session, run_id)
+
+    def open_canaries(self) -> None:
+        with self._sessions() as session:
+            due = canaries.due(session)
+        for canary_id in due:
+            with self._sessions.begin() as session:
+                canaries.open_due(session, canary_id)
 
     def ring_silent(self) -> None:
         """Fill short queues only: ringing for all that waits behind long shards would grow them without end."""

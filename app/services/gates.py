@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import func, select
@@ -13,7 +15,8 @@ from app.errors import Conflict, InvalidInput
 from app.repositories import calibrations
 from app.repositories.run_inputs import asked_ids
 from app.rlaif.calibration_evidence import CalibrationReport
-from app.rlaif.gates import explain, failed_by_calibration
+from app.rlaif.evidence import JudgeMetrics
+from app.rlaif.gates import GateFailure, explain, failed_by_calibration, failed_by_judging
 from app.rlaif.judges import CascadeJudge, JudgeSpec, calibration_of
 from app.rlaif.recipe import GatesConfig, JudgeConfig, Recipe, StageKind
 from app.services import calibration_reports
@@ -67,6 +70,12 @@ def require_calibrated(
         _require_no_gates(recipe.gates, judge, rubric)
         return
     _require_open(session, recipe.gates, calibration)
+
+
+def require_judged(gates: GatesConfig, metrics: Mapping[str, Any]) -> None:
+    """What verdicts that a fork reuses decide; `metrics` are those of the stage that made them. Raises GateFailed."""
+    measured = JudgeMetrics.model_validate({name: metrics[name] for name in JudgeMetrics.model_fields})
+    _refuse(failed_by_judging(gates, measured), "the verdicts that the fork reuses")
 
 
 def _require_nothing_named(recipe: Recipe) -> None:
@@ -155,9 +164,13 @@ def _require_open(session: Session, gates: GatesConfig, calibration: Calibration
     drift = calibrations.latest_drift(session, calibration.id)
     reasons = None if drift is None else drift["reasons"]
     failures = failed_by_calibration(gates, report, age_days=age_days, drifted=reasons)
+    _refuse(failures, f"calibration {calibration.id}")
+
+
+def _refuse(failures: Sequence[GateFailure], measured: str) -> None:
     if failures:
         raise GateFailed(
-            f"{explain(failures)} (calibration {calibration.id})",
+            f"{explain(failures)} (measured by {measured})",
             field=f"recipe.gates.{failures[0].gate}",
             failures=[failure.model_dump(mode="json") for failure in failures],
         )

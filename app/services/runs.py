@@ -15,7 +15,7 @@ from app.repositories import runs
 from app.repositories.pages import Chunk, Slice
 from app.repositories.results import Provenance
 from app.repositories.runs import RunMark, RunRow
-from app.rlaif.recipe import Budget, Recipe
+from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
 from app.services import engine, forks, gates, run_parts, run_rules
 from app.services.models import PublishedModel
@@ -81,6 +81,7 @@ def create(
         session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
     )
     if fork is not None:
+        _require_judged(fork, recipe)
         forks.add_reused_stages(session, fork, run)
     engine.start_run(session, run)
     return get(session, project_id, run.id)
@@ -107,6 +108,13 @@ def create_measurement(
     run = _insert(session, project_id, name, plan, kind=kind, forked_from_id=None)
     engine.start_run(session, run)
     return run
+
+
+def _require_judged(fork: forks.Fork, recipe: Recipe) -> None:
+    """The recipe's gates hold of verdicts that are reused, too."""
+    for stage in fork.reused:
+        if stage.kind is StageKind.JUDGE:
+            gates.require_judged(recipe.gates, stage.metrics)
 
 
 def _require_pipeline(recipe: Recipe) -> None:

@@ -11,12 +11,13 @@ from app.repositories.completions import CompletionRow, completions_of
 from app.repositories.prompts import PromptRow
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.units import add_missing
+from app.rlaif.gates import explain, failed_by_judging
 from app.rlaif.modes import Mode
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import JudgeConfig, StageKind
 from app.rlaif.rubric import Rubric
 from workers.stages.compare import Block, Compared, compared, comparison_unit
-from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, candidate_source, shard_prompts
 from workers.stages.instrument import Reading, all_readings, behaviour, require_coverage
@@ -49,6 +50,8 @@ def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
     readings = _readings(context, inputs, judge)
     metrics = behaviour(readings)
     require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
+    if failures := failed_by_judging(context.work.recipe.gates, metrics):
+        raise StageRefused("gate_failed", explain(failures))
     each = {member.id: behaviour(_readings(context, inputs, member)) for member in judge.members}
     figures = metrics.model_dump(mode="json")
     if each:
