@@ -9,6 +9,7 @@ import typer
 from cli import processes
 from cli.client import resources, runs
 from cli.client.checkpoints import checkpoints
+from cli.client.people import people
 from cli.client.rubrics import rubrics
 from cli.demo import demo
 from cli.up import up
@@ -40,6 +41,7 @@ for group in (
     resources.prompts,
     resources.models,
     resources.judges,
+    people,
     resources.secrets,
     resources.keys,
     runs.runs,

@@ -48,7 +48,7 @@ def upload_prompts(file: InputFile, name: Name = None, key: Key = None, as_json:
         headers["Content-Encoding"] = "gzip"
     query = {"name": name or file.name.split(".")[0]}
     answer = connection.request(
-        "POST", "/v1/prompt-sets:upload", params=query, headers=headers, content=_blocks(file, quiet=as_json)
+        "POST", "/v1/prompt-sets:upload", params=query, headers=headers, content=blocks(file, quiet=as_json)
     )
     show(answer.json(), as_json=as_json)
 
@@ -84,7 +84,7 @@ def upload_model(file: InputFile, name: Name = None, key: Key = None, as_json: J
         "/v1/models:upload",
         params={"name": name or file.name.split(".")[0]},
         headers=headers,
-        content=_blocks(file, quiet=as_json),
+        content=blocks(file, quiet=as_json),
     )
     show(answer.json(), as_json=as_json)
 
@@ -97,7 +97,8 @@ def create_judge(file: InputFile, name: Name = None, key: Key = None, as_json: J
     show(Connection.from_environment().post("/v1/judges", body, key=key), as_json=as_json)
 
 
-def _blocks(file: Path, *, quiet: bool) -> Iterator[bytes]:
+def blocks(file: Path, *, quiet: bool) -> Iterator[bytes]:
+    """A file to be sent piece by piece, with its progress on a terminal unless `quiet`."""
     with file.open("rb") as raw:
         if quiet or not console.is_terminal:
             yield from iter(lambda: raw.read(1 << 20), b"")

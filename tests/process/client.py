@@ -25,11 +25,12 @@ class Client:
             "COLUMNS": "200",
         }
 
-    def __call__(self, *arguments: str, status: int = Exit.OK, **environment: str) -> str:
+    def __call__(self, *arguments: str, status: int = Exit.OK, stdin: str = "", **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "cli.main", *arguments],
             cwd=self.directory,
             env=self._environment | environment,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=180,
