@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -174,9 +176,15 @@ def _belief(verdicts: Sequence[Verdict]) -> float:
 
 def _stacked(labelled: Sequence[LabelledComparison], judges: Sequence[str]) -> Stacked:
     outcomes = np.array([each.outcome for each in labelled])
-    repeats = [cross_validated(labelled, judges=judges, rng=np.random.default_rng(repeat)) for repeat in range(REPEATS)]
+    with ProcessPoolExecutor() as pool:
+        repeats = list(pool.map(partial(_divided, labelled, judges), range(REPEATS), chunksize=REPEATS // 20))
     right = np.stack([correctness(each, outcomes) for each in repeats])
     return Stacked(right, float(np.mean([calibration_error(each, outcomes) for each in repeats])))
+
+
+def _divided(labelled: Sequence[LabelledComparison], judges: Sequence[str], seed: int) -> Floats:
+    """The panel's probabilities out of one division into folds."""
+    return cross_validated(labelled, judges=judges, rng=np.random.default_rng(seed))
 
 
 def _right_verdicts(comparisons: Sequence[HumanLabelled], judged: Judged) -> int:
