@@ -125,7 +125,8 @@ async def _redirect(_request: web.Request, _completion: dict[str, Any]) -> web.S
 
 @_fault("echo-key")
 async def _echo_key(request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
-    return web.json_response({"error": {"message": f"bad: {request.headers['Authorization']}"}}, status=400)
+    key = request.headers.get("x-api-key") or request.headers["Authorization"]
+    return web.json_response({"error": {"message": f"bad: {key}"}}, status=400)
 
 
 @_fault("refusal")
@@ -135,6 +136,8 @@ async def _refusal(_request: web.Request, completion: dict[str, Any]) -> web.Str
 
 @_fault("refusal-field")
 async def _refusal_field(_request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
+    if "choices" not in completion:
+        return web.json_response(completion | {"content": [], "stop_reason": "refusal"})
     completion["choices"][0]["message"] |= {"content": None, "refusal": "I can't help with that."}
     return web.json_response(completion)
 
@@ -161,8 +164,16 @@ async def _no_usage(_request: web.Request, completion: dict[str, Any]) -> web.St
 
 
 def _said(completion: dict[str, Any], text: str, *, finish_reason: str = "stop") -> web.Response:
+    if "choices" not in completion:
+        return web.json_response(completion | _anthropic(text, finish_reason))
     choice = completion["choices"][0]
     choice["message"]["content"] = text
     choice["finish_reason"] = finish_reason
     choice.pop("logprobs", None)
     return web.json_response(completion)
+
+
+def _anthropic(text: str, finish_reason: str) -> dict[str, Any]:
+    """What a message of Anthropic's says instead."""
+    stop = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}[finish_reason]
+    return {"content": [{"type": "text", "text": text}] if text else [], "stop_reason": stop}

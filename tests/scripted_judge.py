@@ -1,4 +1,5 @@
-"""A judge endpoint of ours that speaks `/v1/chat/completions` with log-probs, prefers by a rule and fails on request.
+"""A judge endpoint of ours that speaks `/v1/chat/completions` with log-probs and Anthropic's `/v1/messages`, prefers by
+a rule and fails on request.
 
 It reads the question as a model would, scores both responses by a rubric's checks, and leans to the better one, with a
 pull towards what is shown first if told so. Every call is journalled, so that a test can count what was asked.
@@ -65,8 +66,9 @@ class Script:
 class ScriptedJudge:
     """The endpoint's state.
 
-    `first_pull` is added to the score difference in favour of what is shown first. `release` lets calls with the fault
-    `held` go; with `gathering` no call is answered before so many have been in flight together.
+    `bodies` are the last requests, in the form of OpenAI. `first_pull` is added to the score difference in favour of
+    what is shown first. `release` lets calls with the fault `held` go; with `gathering` no call is answered before so
+    many have been in flight together.
     """
 
     rubric: Rubric = _DEFAULT_RUBRIC
@@ -75,6 +77,7 @@ class ScriptedJudge:
     first_pull: float = 0.0
     script: Script = field(default_factory=Script)
     calls: list[dict[str, Any]] = field(default_factory=list)
+    bodies: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))
     in_flight: int = 0
     most_in_flight: int = 0
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,6 +88,7 @@ class ScriptedJudge:
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/messages", self.chat)
         app.router.add_put("/script", self.set_script)
         app.router.add_get("/journal", self.show_journal)
         return app
@@ -110,20 +114,30 @@ class ScriptedJudge:
             self.in_flight -= 1
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        anthropic = request.path == "/v1/messages"
+        body = _with_system(await request.json()) if anthropic else await request.json()
         fault = request.headers.get("X-Fault") or self._fault_in_text(body) or self.script.next_fault()
         self._note(body, fault)
         await self._gathered.wait()
         if self.script.latency_s:
             await asyncio.sleep(self.script.latency_s)
-        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+        if not self._may_enter(request, anthropic=anthropic):
             fault = "401"
-        completion = self._completion(body)
+        completion = self._message(body) if anthropic else self._completion(body)
         return (
             web.json_response(completion)
             if fault is None
             else await suffer(fault, request, completion, release=self.release)
         )
+
+    def _may_enter(self, request: web.Request, *, anthropic: bool) -> bool:
+        """Each provider wants its key in a header of its own, and Anthropic the version that is spoken."""
+        if anthropic and "anthropic-version" not in request.headers:
+            return False
+        sent, wanted = request.headers.get("Authorization"), f"Bearer {self.key}"
+        if anthropic:
+            sent, wanted = request.headers.get("x-api-key"), f"{self.key}"
+        return self.key is None or sent == wanted
 
     def _fault_in_text(self, body: dict[str, Any]) -> str | None:
         found = _IN_TEXT.search(body["messages"][1]["content"])
@@ -142,9 +156,32 @@ class ScriptedJudge:
             "fault": fault,
         }
         self.calls.append(call)
+        self.bodies.append(body)
         if self.journal is not None:
             with self.journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(call) + "\n")
+
+    def _message(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer in the shape of Anthropic's Messages API: by the tool where that must be called."""
+        question = body["messages"][1]["content"]
+        reply, _ = self._replied(body)
+        block: dict[str, Any] = {"type": "text", "text": reply}
+        if tool := body.get("tool_choice"):
+            block = {"type": "tool_use", "id": "toolu_1", "name": tool["name"], "input": json.loads(reply)}
+        return {
+            "id": f"msg_{len(self.calls)}",
+            "type": "message",
+            "role": "assistant",
+            "model": body["model"],
+            "content": [block],
+            "stop_reason": "tool_use" if tool else "end_turn",
+            "usage": {
+                "input_tokens": len(question) // 4,
+                "output_tokens": 1,
+                "cache_read_input_tokens": 0,
+                "cache_creation_input_tokens": 0,
+            },
+        }
 
     def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
         question = body["messages"][1]["content"]
@@ -201,6 +238,11 @@ class ScriptedJudge:
         weights = {"A": math.exp(lead / 2), "B": math.exp(-lead / 2), "C": 1.5 if abs(lead) < 1e-9 else 0.05}
         total = sum(weights.values())
         return {name: math.log(weight / total) for name, weight in weights.items()}
+
+
+def _with_system(body: dict[str, Any]) -> dict[str, Any]:
+    """A body of Anthropic's with the system message among the others, as OpenAI's have it."""
+    return body | {"messages": [{"role": "system", "content": body["system"]}, *body["messages"]]}
 
 
 def _as_asked(rules: str, key: str, value: str | int, plain: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.rlaif.checks import InvalidRubric, validate_rubric
+from app.rlaif.questions import AnswerStyle
 from app.rlaif.rubric import Criterion, Rubric
 
 Family = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -46,25 +47,27 @@ class ChecksJudge(_Judge):
         return self
 
 
-class OpenAIJudge(_Judge):
-    """A model behind an OpenAI-compatible `/chat/completions` endpoint."""
+class RemoteJudge(_Judge):
+    """A model behind a provider's endpoint: what is the same for all providers."""
 
-    kind: Literal["openai"] = "openai"
     family: Family = Field(description="The model's family, such as gpt or qwen: a judge of another family evaluates")
     base_url: Annotated[str, StringConstraints(max_length=2000)] = Field(
         description="The endpoint up to and with its version, such as https://api.openai.com/v1"
     )
     model: Name = Field(description="The model's name at the endpoint")
     secret: Name | None = Field(None, description="Name of the stored secret that holds the API key")
-    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] = 0.0
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = Field(
+        0.0, description="Null sends none, for models that allow no choice"
+    )
     max_tokens: Annotated[int, Field(strict=True, ge=1, le=32_768)] = Field(
         8, description="Enough for one label; a reasoning model needs room for its thoughts"
     )
-    top_logprobs: Annotated[int, Field(strict=True, ge=2, le=20)] | None = Field(
-        None, description="Alternatives to ask for: the soft label comes from them. Without, a reply is a vote"
+    answer_format: AnswerStyle = Field(
+        AnswerStyle.LABEL,
+        description="`label`: the bare letter or number; `json_schema`: an object that the endpoint holds to a schema",
     )
-    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="What the endpoint calls the limit; newer OpenAI models want the second"
+    repairs: Annotated[int, Field(strict=True, ge=0, le=1)] = Field(
+        1, description="How often a question is asked again when its reply cannot be read; never after a refusal"
     )
     max_concurrency: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
         16, description="Questions in flight at once, in each shard"
@@ -111,6 +114,30 @@ class OpenAIJudge(_Judge):
             raise ValueError("base_url must not have a query or a fragment")
         _ = parts.port  # raises ValueError outside 0..65535
         return value.rstrip("/")
+
+
+class OpenAIJudge(RemoteJudge):
+    """A model behind an OpenAI-compatible `/chat/completions` endpoint."""
+
+    kind: Literal["openai"] = "openai"
+    top_logprobs: Annotated[int, Field(strict=True, ge=2, le=20)] | None = Field(
+        None, description="Alternatives to ask for: the soft label comes from them. Without, a reply is a vote"
+    )
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="What the endpoint calls the limit; newer OpenAI models want the second"
+    )
+
+
+class AnthropicJudge(RemoteJudge):
+    """A model behind Anthropic's Messages API. It gives no log-probabilities: a reply is a vote."""
+
+    kind: Literal["anthropic"] = "anthropic"
+    base_url: Annotated[str, StringConstraints(max_length=2000)] = Field(
+        "https://api.anthropic.com/v1", description="The API up to and with its version"
+    )
+    version: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] = Field(
+        "2023-06-01", description="The API's version, sent as `anthropic-version`"
+    )
 
 
 class LocalJudge(_Judge):
@@ -173,7 +200,7 @@ class CascadeJudge(_Judge):
         return _distinct(value)
 
 
-SingleSpec = ChecksJudge | OpenAIJudge | LocalJudge | ReplayJudge
+SingleSpec = ChecksJudge | OpenAIJudge | AnthropicJudge | LocalJudge | ReplayJudge
 """The kinds that answer themselves."""
 
 JudgeSpec = Annotated[SingleSpec | PanelJudge | CascadeJudge, Field(discriminator="kind")]

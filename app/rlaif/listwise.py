@@ -80,6 +80,7 @@ class ListQuestion:
             f"Answer with a JSON object and nothing else, such as {example}: lists of ids, the best first; ids that "
             f"stand in one list are equally good. Name each of the {len(self.responses)} ids exactly once.",
             room=32 + 16 * len(self.responses),
+            alternatives=0,
             schema=_schema([self._ids[place] for place in self.shown]),
         )
 

@@ -59,6 +59,7 @@ _NOTES = AnswerFormat(
     "First write a short note on each turn that bears on your judgement, then one answer for the whole of both "
     f"responses: {_MEANING}",
     room=1024,
+    alternatives=4,
     schema=_schema({"notes": {"type": "array", "items": _NOTE_SCHEMA}, "answer": _ANSWER_SCHEMA}),
 )
 

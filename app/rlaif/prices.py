@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.rlaif.judges import JudgeSpec, OpenAIJudge, Price
+from app.rlaif.judges import JudgeSpec, Price, RemoteJudge
 
 _MILLION = Decimal(1_000_000)
 STATED = "the judge's own configuration"
@@ -77,7 +77,7 @@ class PriceTable(BaseModel):
 
 def tariff_of(spec: JudgeSpec, table: PriceTable) -> Tariff | None:
     """What a judge's tokens cost; None where nobody has given a price for them."""
-    if not isinstance(spec, OpenAIJudge):
+    if not isinstance(spec, RemoteJudge):
         return FREE
     if spec.usd_per_million_input_tokens is None or spec.usd_per_million_output_tokens is None:
         return table.of(spec.model)
@@ -89,7 +89,7 @@ def tariff_of(spec: JudgeSpec, table: PriceTable) -> Tariff | None:
 
 def unpriced(name: str, spec: JudgeSpec) -> str:
     """Why a limit in USD is refused, and what to do."""
-    model = spec.model if isinstance(spec, OpenAIJudge) else spec.kind
+    model = spec.model if isinstance(spec, RemoteJudge) else spec.kind
     return (
         f"budget.judge_usd could never be reached: nobody has said what the tokens of judge {name!r} (model {model!r}) "
         "cost. State usd_per_million_input_tokens and usd_per_million_output_tokens in the judge (0 if they are free), "

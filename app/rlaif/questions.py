@@ -36,13 +36,14 @@ class AnswerFormat:
     """What a reply must look like; `demand` says so to the judge.
 
     `options` are the texts one of which is the whole answer, read off the next token's log-probabilities by judges
-    that see them; `room` is how many tokens a reply needs at least. `schema` is that of a JSON reply; None where the
-    bare option is the reply.
+    that see them; `room` is how many tokens a reply needs at least, `alternatives` for how many of each the
+    log-probabilities are worth having. `schema` is that of a JSON reply; None where the bare option is the reply.
     """
 
     options: tuple[str, ...]
     demand: str
     room: int = 1
+    alternatives: int = 20
     schema: Mapping[str, Any] | None = None
 
 
@@ -118,7 +119,7 @@ class Question(Protocol):
 def asked_again(question: Question, messages: ChatMessages, reply: Reply) -> ChatMessages:
     """The same question once more, after a reply that could not be read: the reply, and what it should have been."""
     sentence = f"This cannot be read as an answer. {question.format.demand}"
-    return (*messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": sentence})
+    return (*messages, {"role": "assistant", "content": reply.text or "(nothing)"}, {"role": "user", "content": sentence})
 
 
 def unreadable(answers: Answers) -> bool:

@@ -16,7 +16,7 @@ from app.errors import InvalidInput, NotFound
 from app.repositories import judges
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
-from app.rlaif.judges import CascadeJudge, JudgeSpec, LocalJudge, OpenAIJudge, PanelJudge, ReplayJudge, members_of
+from app.rlaif.judges import CascadeJudge, JudgeSpec, LocalJudge, PanelJudge, RemoteJudge, ReplayJudge, members_of
 from app.services import answer_sets, models, secrets
 
 COMPOSITE = ("panel", "cascade")
@@ -36,7 +36,7 @@ class MemberRefused(InvalidInput):
 
 def require_address(spec: JudgeSpec, settings: Settings) -> None:
     """Raises JudgeAddressRefused. Asks the resolver, so it is called before any database connection is held."""
-    if not isinstance(spec, OpenAIJudge):
+    if not isinstance(spec, RemoteJudge):
         return
     host = _host(spec)
     addresses, own = resolve(host), settings.allowed_networks()
@@ -50,7 +50,7 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
 
 def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
     """Raises NotFound for a model, answer set, secret or member, MemberRefused, SecretHostMismatch, NameTaken."""
-    if isinstance(spec, OpenAIJudge) and spec.secret is not None:
+    if isinstance(spec, RemoteJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
     if model_id is not None:
@@ -109,5 +109,5 @@ def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) 
     return judges.page(session, project_id, slice_, name=name)
 
 
-def _host(spec: OpenAIJudge) -> str:
+def _host(spec: RemoteJudge) -> str:
     return urlsplit(spec.base_url).hostname or ""

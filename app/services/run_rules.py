@@ -19,6 +19,7 @@ from app.errors import InvalidInput
 from app.repositories import answer_sets, models, run_parts
 from app.repositories.run_inputs import asked_ids
 from app.rlaif.judges import (
+    AnthropicJudge,
     CascadeJudge,
     ChecksJudge,
     JudgeSpec,
@@ -28,6 +29,7 @@ from app.rlaif.judges import (
     ReplayJudge,
 )
 from app.rlaif.modes import modes_of
+from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.services import gates, people_rules
@@ -64,17 +66,35 @@ class Plan:
         return StageKind.EVALUATE in self.recipe.stages()
 
 
-def require_sound(session: Session, store: ArtifactStore, plan: Plan, *, allow_circular: bool) -> None:
-    """Raises RunRefused, PeopleRefused, CircularEvaluation."""
+def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, allow_circular: bool) -> None:
+    """Without `store` the base model's files are not looked into.
+
+    Raises RunRefused, PeopleRefused, CircularEvaluation.
+    """
     _require_judges(plan)
     _require_mode(session, plan)
     _require_rubric(session, plan)
     _require_prompts(plan)
     _require_imports(session, plan)
-    _require_room(store, plan)
+    if store is not None:
+        _require_room(store, plan)
     _require_people(session, plan)
     if not allow_circular:
         _require_independence(session, plan)
+
+
+def require_priced(session: Session, plan: Plan, prices: PriceTable) -> None:
+    """A limit in USD needs a price to count by. Raises RunRefused."""
+    if plan.recipe.budget.judge_usd is None:
+        return
+    asked = {"judge": plan.judge if plan.judges else None}
+    asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
+    for field, judge in asked.items():
+        for id_ in asked_ids(session, judge.id if judge else None):
+            member = session.get_one(Judge, id_)
+            spec = _SPEC.validate_python(member.spec)
+            if tariff_of(spec, prices) is None:
+                raise RunRefused(unpriced(member.name, spec), field=field)
 
 
 def require_measurable(session: Session, plan: Plan) -> None:
@@ -247,9 +267,9 @@ def _instrument(judge: Judge, rubric: RubricRevision | None, weights: Mapping[st
     """What makes two judges the same, whatever they are called and however they are reached."""
     spec = _SPEC.validate_python(judge.spec)
     match spec:
-        case OpenAIJudge():
+        case OpenAIJudge() | AnthropicJudge():  # one model may be reached by either API
             address = urlsplit(spec.base_url)
-            return (spec.kind, (address.hostname or "").rstrip("."), address.path, spec.model)
+            return ("remote", (address.hostname or "").rstrip("."), address.path, spec.model)
         case LocalJudge():
             return (spec.kind, weights[spec.model])
         case ReplayJudge():

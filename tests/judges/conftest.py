@@ -1,9 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.judges.running import PROVIDER
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def provider(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test once with each provider's API."""
+    token = PROVIDER.set(request.param)
+    yield str(request.param)
+    PROVIDER.reset(token)
 
 
 @pytest.fixture(scope="session")

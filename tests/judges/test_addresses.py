@@ -9,14 +9,23 @@ from typing import Any
 
 import pytest
 
+from app.rlaif.judges import AnthropicJudge, OpenAIJudge
+from tests.judges.running import PROVIDER
+from workers.judges.build import dialect_of
 from workers.judges.endpoint import CallFailed, Endpoint
 from workers.judges.protocol import JudgeMisconfigured
+
+SPECS: dict[str, OpenAIJudge | AnthropicJudge] = {
+    "openai": OpenAIJudge(family="f", base_url="https://api.example.org/v1", model="m"),
+    "anthropic": AnthropicJudge(family="f", model="m"),
+}
 
 
 def call(name: str, *, allowed: tuple[str, ...] = (), api_key: str | None = None) -> object:
     async def once() -> object:
         endpoint = Endpoint(
             f"http://{name}:9/v1",
+            dialect_of(SPECS[PROVIDER.get()]),
             api_key=api_key,
             connections=1,
             private_networks=[ip_network(network) for network in allowed],
@@ -29,6 +38,8 @@ def call(name: str, *, allowed: tuple[str, ...] = (), api_key: str | None = None
     return asyncio.run(once())
 
 
+@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("provider")
 class TestRebinding:
     @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1"])
     def test_name_that_leads_to_a_private_address_is_not_connected_to(

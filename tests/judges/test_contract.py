@@ -15,7 +15,7 @@ from app.rlaif.comparison import Answer, Order
 from app.rlaif.judges import ChecksJudge, LocalJudge, ReplayJudge
 from app.rlaif.pairwise import PairQuestion
 from tests.judges.questions import POLITE, RUDE, both_orders, question
-from tests.judges.running import answers, running
+from tests.judges.running import PROVIDER, answers, running
 from tests.judges.storing import record_program
 from workers.judges.build import build_judge
 from workers.judges.protocol import Judge, Judged
@@ -28,11 +28,12 @@ def never_asked() -> bool:
     raise AssertionError("a judge that costs nothing asks for no money")
 
 
-@pytest.fixture(params=["checks", "openai", "local", "replay"])
+@pytest.fixture(params=["checks", "openai", "anthropic", "local", "replay"])
 def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
     @asynccontextmanager
     async def make() -> AsyncIterator[Judge]:
-        if request.param == "openai":
+        if request.param in ("openai", "anthropic"):
+            PROVIDER.set(request.param)
             async with running() as endpoint, aclosing(endpoint.client(max_concurrency=8)) as judge:
                 yield judge
             return

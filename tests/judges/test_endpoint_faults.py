@@ -23,6 +23,7 @@ TRANSIENT = {
     "429-date": InvalidReason.SERVER,
     "500": InvalidReason.SERVER,
     "503": InvalidReason.SERVER,
+    "529": InvalidReason.SERVER,
     "garbage": InvalidReason.SERVER,
     "cut": InvalidReason.SERVER,
     "schema": InvalidReason.SERVER,
@@ -34,7 +35,6 @@ FINAL = {
     "refusal": InvalidReason.REFUSAL,
     "refusal-field": InvalidReason.REFUSAL,
     "filtered": InvalidReason.REFUSAL,
-    "rambling": InvalidReason.PARSE,
     "length": InvalidReason.TRUNCATED,
 }
 
@@ -50,6 +50,7 @@ def judged(text: str, timeout_s: float = 0.5, **changes: Any) -> tuple[JudgedAns
     return asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("provider")
 class TestFaults:
     @pytest.mark.parametrize("fault", TRANSIENT)
     def test_transient_fault_is_retried_and_then_invalid_with_its_reason(self, fault: str) -> None:
@@ -95,6 +96,7 @@ class TestFaults:
         asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("provider")
 class TestRetries:
     def test_retry_after_is_waited_out_by_every_question(self) -> None:
         async def scenario() -> None:

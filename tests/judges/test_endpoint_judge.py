@@ -91,6 +91,7 @@ class TestVerdict:
         asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("provider")
 class TestConcurrency:
     def test_keeps_256_in_flight_and_waits_for_no_straggler(self) -> None:
         async def scenario() -> None:
@@ -123,6 +124,7 @@ class TestConcurrency:
         asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("provider")
 class TestMoney:
     def test_stops_calling_at_the_budget_and_answers_what_is_in_flight(self) -> None:
         async def scenario() -> None:
@@ -144,6 +146,7 @@ class TestMoney:
         asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("provider")
 class TestMisconfiguration:
     @pytest.mark.parametrize("fault", ["401", "403", "404", "redirect"])
     def test_raises_and_stores_no_verdict(self, fault: str) -> None:
@@ -168,6 +171,7 @@ class TestMisconfiguration:
         assert "wrong-canary" not in str(error) + caplog.text
 
 
+@pytest.mark.usefixtures("provider")
 class TestSecrets:
     def test_key_that_an_endpoint_echoes_is_not_stored(self, caplog: pytest.LogCaptureFixture) -> None:
         async def scenario() -> None:
@@ -182,6 +186,7 @@ class TestSecrets:
         assert KEY not in caplog.text
 
 
+@pytest.mark.usefixtures("provider")
 class TestOutage:
     def test_endpoint_that_is_gone_is_unavailable_and_not_invalid(self) -> None:
         async def scenario() -> None:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.addresses import Network
-from app.rlaif.judges import ChecksJudge, LocalJudge, OpenAIJudge, ReplayJudge, SingleSpec
+from app.rlaif.judges import AnthropicJudge, ChecksJudge, LocalJudge, OpenAIJudge, ReplayJudge, SingleSpec
 from app.rlaif.prices import Tariff
+from workers.judges.anthropic import Messages
+from workers.judges.cache import ReplyCache
+from workers.judges.chat_completions import ChatCompletions
 from workers.judges.checks import ProgramJudge
+from workers.judges.dialect import Dialect
 from workers.judges.limits import Limits
 from workers.judges.openai import EndpointJudge
 from workers.judges.protocol import Judge, JudgeMisconfigured
@@ -25,6 +29,7 @@ def build_judge(
     private_networks: Sequence[Network] = (),
     tariff: Tariff | None = None,
     limits: Limits | None = None,
+    cache: ReplyCache | None = None,
 ) -> Judge:
     """The judge that `spec` describes.
 
@@ -32,21 +37,24 @@ def build_judge(
     `answers` is the JSONL file of a `replay` one.
     A name that leads to an address neither public nor in `private_networks` is not connected to.
     `tariff` is what its tokens cost, where the judge does not say so itself; `limits` are those that it shares with
-    other processes. `may_spend` is asked before every paid call. Raises JudgeMisconfigured when one of them is missing.
+    other processes; `cache` holds the replies that need not be asked for again. `may_spend` is asked before every paid
+    call. Raises JudgeMisconfigured when one of them is missing.
     """
     match spec:
         case ChecksJudge():
             return ProgramJudge(spec)
-        case OpenAIJudge():
+        case OpenAIJudge() | AnthropicJudge():
             if spec.secret is not None and not api_key:
                 raise JudgeMisconfigured(f"secret {spec.secret!r} of judge model {spec.model!r} has no value: store it")
             return EndpointJudge(
                 spec,
+                dialect_of(spec),
                 api_key=api_key,
                 may_spend=may_spend,
                 private_networks=private_networks,
                 tariff=tariff,
                 limits=limits,
+                cache=cache,
             )
         case LocalJudge():
             if model_dir is None:
@@ -58,3 +66,12 @@ def build_judge(
             if answers is None:
                 raise JudgeMisconfigured(f"answer set {spec.answers!r} has no file here: upload it again")
             return StoredJudge(answers)
+
+
+def dialect_of(spec: OpenAIJudge | AnthropicJudge) -> Dialect:
+    """How the judge's provider is spoken to."""
+    match spec:
+        case OpenAIJudge():
+            return ChatCompletions(spec)
+        case AnthropicJudge():
+            return Messages(spec)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, FiniteFloat
 
 from app.rlaif.replies import Finish, Reply, ReplyToken
+from workers.judges.dialect import Usage
 
 _TokenCount = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -40,21 +41,20 @@ class PromptTokens(BaseModel):
     cached_tokens: _TokenCount | None = None
 
 
-class Usage(BaseModel):
+class TokenCounts(BaseModel):
     prompt_tokens: _TokenCount
     completion_tokens: _TokenCount
     prompt_tokens_details: PromptTokens | None = None
 
-    @property
-    def cached_tokens(self) -> int:
-        """Of the prompt's tokens, those that the endpoint had in its cache."""
+    def counted(self) -> Usage:
         details = self.prompt_tokens_details
-        return 0 if details is None else min(details.cached_tokens or 0, self.prompt_tokens)
+        cached = 0 if details is None else min(details.cached_tokens or 0, self.prompt_tokens)
+        return Usage(self.prompt_tokens, self.completion_tokens, cached)
 
 
 class ChatReply(BaseModel):
     choices: Annotated[list[Choice], Field(min_length=1)]
-    usage: Usage | None = None
+    usage: TokenCounts | None = None
 
     @property
     def text(self) -> str:

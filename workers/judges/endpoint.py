@@ -1,4 +1,4 @@
-"""One call to an OpenAI-compatible endpoint, and what became of it. Never follows a redirect, never logs the key."""
+"""One call to a provider's endpoint, and what became of it. Never follows a redirect, never logs the key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from app.addresses import AddressRefused, Network, is_plain, require_allowed, require_private
 from app.rlaif.comparison import InvalidReason
-from workers.judges.chat_reply import ChatReply
+from workers.judges.dialect import Dialect, Exchanged
 from workers.judges.protocol import JudgeMisconfigured
 
 MAX_REPLY_BYTES = 1 << 20
@@ -76,21 +76,28 @@ class CheckedResolver(aiohttp.ThreadedResolver):
 
 
 class Endpoint:
-    """`POST {base_url}/chat/completions`, with a bound on time, size and connections.
+    """`POST` to one path of a provider's API, with a bound on time, size and connections.
 
     A host given as an address is connected to as it is: whoever builds the judge has checked it.
     """
 
     def __init__(
-        self, base_url: str, *, api_key: str | None, connections: int, private_networks: Sequence[Network]
+        self,
+        base_url: str,
+        dialect: Dialect,
+        *,
+        api_key: str | None,
+        connections: int,
+        private_networks: Sequence[Network],
     ) -> None:
         self._private_networks = private_networks
-        self._url = f"{base_url}/chat/completions"
+        self._dialect = dialect
+        self._url = f"{base_url}{dialect.path}"
         self._api_key = api_key
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, payload: Mapping[str, Any], *, timeout_s: float) -> ChatReply | CallFailed:
+    async def call(self, payload: Mapping[str, Any], *, timeout_s: float) -> Exchanged | CallFailed:
         """Raises JudgeMisconfigured for an answer that every other question would get as well."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -115,7 +122,7 @@ class Endpoint:
         """The text without the key, should an endpoint have repeated it."""
         return text.replace(self._api_key, "[redacted]") if self._api_key else text
 
-    async def _exchange(self, payload: Mapping[str, Any]) -> ChatReply | CallFailed:
+    async def _exchange(self, payload: Mapping[str, Any]) -> Exchanged | CallFailed:
         async with self._opened().post(self._url, json=payload, allow_redirects=False) as response:
             body = await _capped(response)
             if response.status != 200:
@@ -124,9 +131,9 @@ class Endpoint:
                 return CallFailed(InvalidReason.SERVER, f"the reply is larger than {MAX_REPLY_BYTES} bytes")
             return self._read(body)
 
-    def _read(self, body: bytes) -> ChatReply | CallFailed:
+    def _read(self, body: bytes) -> Exchanged | CallFailed:
         try:
-            return ChatReply.model_validate_json(body)
+            return self._dialect.read(body)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the reply"
@@ -151,11 +158,10 @@ class Endpoint:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
             in_clear = bool(self._api_key) and is_plain(self._url)
             resolver = CheckedResolver(self._private_networks, sends_key_in_clear=in_clear)
             self._session = aiohttp.ClientSession(
-                headers=headers,
+                headers=self._dialect.headers(self._api_key),
                 connector=aiohttp.TCPConnector(limit=self._connections, resolver=resolver),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 json_serialize=json.dumps,

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.repositories import endpoints
 from app.repositories.endpoints import Place, Report, Shared
-from app.rlaif.judges import OpenAIJudge
+from app.rlaif.judges import RemoteJudge
 from app.rlaif.limits import refused_rate, strained_flight
 from workers.judges.gate import Allowance, Gate, Tally
 from workers.judges.protocol import JudgeUnavailable
@@ -52,7 +52,7 @@ class Stated:
     outage_after: int
 
     @classmethod
-    def of(cls, spec: OpenAIJudge) -> Self:
+    def of(cls, spec: RemoteJudge) -> Self:
         return cls(
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,

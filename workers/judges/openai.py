@@ -1,7 +1,7 @@
-"""The judge behind an OpenAI-compatible endpoint: many questions in flight, each retried within its own budget.
+"""The judge behind a provider's endpoint: many questions in flight, each retried within its own budget.
 
-A reply that says nothing plainly (parse, refusal, truncated) is final at once: at temperature 0 asking again buys the
-same reply. A failure of the server or the line is INVALID only after its retries.
+A refusal or a cut reply is final at once: at temperature 0 asking again buys the same reply. After one that cannot be
+read the judge is told so, once. A failure of the server or the line is INVALID only after its retries.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from app.addresses import Network
 from app.rlaif.comparison import InvalidReason
-from app.rlaif.judges import OpenAIJudge
+from app.rlaif.judges import AnthropicJudge, OpenAIJudge
 from app.rlaif.prices import FREE, PriceTable, Tariff, tariff_of
-from app.rlaif.questions import Question
-from app.rlaif.rendering import ChatMessages, prompt_hash
-from workers.judges.chat_reply import ChatReply, Usage
+from app.rlaif.questions import Question, asked_again, unreadable
+from app.rlaif.rendering import ChatMessages
+from workers.judges.cache import Prepared, ReplyCache, uncached
+from workers.judges.dialect import Dialect, Exchanged, Usage, room
 from workers.judges.endpoint import CallFailed, Endpoint
 from workers.judges.gate import Gate, unreachable
 from workers.judges.in_flight import in_flight
 from workers.judges.limits import Limits, Stated, alone
-from workers.judges.protocol import JudgeBudgetReached, Judged, JudgeMisconfigured, JudgeUnavailable
+from workers.judges.protocol import JudgeBudgetReached, Judged, JudgeError, JudgeMisconfigured, JudgeUnavailable
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -42,6 +42,7 @@ class _Calls:
     attempt: `answers` is how many had been at the last refusal, `counted` the attempts.
     """
 
+    asked: Prepared
     messages: ChatMessages
     tokens: float
     left_s: float
@@ -57,21 +58,26 @@ class EndpointJudge:
 
     def __init__(
         self,
-        spec: OpenAIJudge,
+        spec: OpenAIJudge | AnthropicJudge,
+        dialect: Dialect,
         *,
         api_key: str | None,
         may_spend: Callable[[], bool],
         private_networks: Sequence[Network],
         tariff: Tariff | None = None,
         limits: Limits | None = None,
+        cache: ReplyCache | None = None,
     ) -> None:
         """Without `limits` that it shares with others, the judge goes by what its own calls meet."""
+        self._cache = cache
         self._spec = spec
         self._tariff = tariff or tariff_of(spec, PriceTable()) or FREE
         self._limits = limits or alone(Stated.of(spec))
         self._may_spend = may_spend
+        self._dialect = dialect
         self._endpoint = Endpoint(
             spec.base_url,
+            dialect,
             api_key=api_key,
             connections=spec.max_concurrency,
             private_networks=private_networks,
@@ -80,7 +86,8 @@ class EndpointJudge:
     async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured, JudgeUnavailable or JudgeBudgetReached, after what is in flight is answered."""
         async with self._limits as gate:
-            answers = in_flight(questions, partial(self._ask, gate=gate), limit=self._spec.max_concurrency)
+            prepared = uncached(questions) if self._cache is None else self._cache.prepared(questions)
+            answers = in_flight(prepared, partial(self._answer, gate=gate), limit=self._spec.max_concurrency)
             async with aclosing(answers):
                 async for judged in answers:
                     yield judged
@@ -88,10 +95,17 @@ class EndpointJudge:
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 
-    async def _ask(self, question: Question, *, gate: Gate) -> Judged:
-        messages = question.messages()
-        tokens = 0.0 if self._spec.tokens_per_minute is None else self._expected_tokens(messages)
-        calls = _Calls(messages, tokens, left_s=self._spec.question_timeout_s)
+    async def _answer(self, question: Prepared, *, gate: Gate) -> Judged:
+        if (known := await question.recalled()) is not None:
+            return known
+        try:
+            return question.kept(await self._ask(question, gate=gate))
+        finally:
+            question.end()
+
+    async def _ask(self, prepared: Prepared, *, gate: Gate) -> Judged:
+        question = prepared.question
+        calls = self._calls(prepared, prepared.messages, left_s=self._spec.question_timeout_s)
         while (chat := await self._call(calls, gate)) is None:
             failure = calls.failure
             delay = 0.0 if failure.retry_after_s is not None else _backoff_s(calls.made)
@@ -101,9 +115,33 @@ class EndpointJudge:
                 return self._given_up(question, calls, gate)
             if delay:
                 await gate.wait(delay)
-        return self._read(question, calls, chat)
+        judged = self._read(question, calls, chat)
+        if self._spec.repairs and unreadable(judged.answers):
+            return await self._ask_again(judged, calls, gate)
+        return judged
 
-    async def _call(self, calls: _Calls, gate: Gate) -> ChatReply | None:
+    async def _ask_again(self, judged: Judged, calls: _Calls, gate: Gate) -> Judged:
+        """One more call after a reply that could not be read. What was paid for the first is kept whatever becomes of
+        the second: an error that ends the work has closed the gate, and the next question meets it there."""
+        question, reply = calls.asked.question, judged.reply
+        if reply is None or not self._may_spend():
+            return judged
+        again = self._calls(calls.asked, asked_again(question, calls.messages, reply), left_s=calls.left_s)
+        try:
+            chat = await self._call(again, gate)
+        except JudgeError:
+            return judged
+        if chat is None:
+            return replace(judged, attempts=calls.made + again.made)
+        return _together(judged, self._read(question, again, chat))
+
+    def _calls(self, asked: Prepared, messages: ChatMessages, *, left_s: float) -> _Calls:
+        if self._spec.tokens_per_minute is None:
+            return _Calls(asked, messages, 0.0, left_s)
+        longest = room(self._spec.max_tokens, asked.question.format)
+        return _Calls(asked, messages, _estimated(messages, "").prompt_tokens + longest, left_s)
+
+    async def _call(self, calls: _Calls, gate: Gate) -> Exchanged | None:
         """One call; None when it failed, and `calls.failure` says how."""
         began_at = await gate.enter(calls.tokens)
         spare_tokens = 0.0
@@ -114,7 +152,8 @@ class EndpointJudge:
                 )
             calls.made += 1
             timeout_s = min(self._spec.timeout_s, max(calls.left_s, 0.001))
-            outcome = await self._endpoint.call(self._payload(calls.messages), timeout_s=timeout_s)
+            payload = self._dialect.payload(calls.messages, calls.asked.question.format)
+            outcome = await self._endpoint.call(payload, timeout_s=timeout_s)
             calls.latency_s = _now() - began_at
             calls.left_s -= calls.latency_s
             if isinstance(outcome, CallFailed):
@@ -163,12 +202,11 @@ class EndpointJudge:
             raise gate.outage(unreachable(failure.detail, retry_after_s=failure.retry_after_s))
         return self._recorded(Judged(question.unanswered(failure.reason)), calls, raw_text=failure.detail)
 
-    def _read(self, question: Question, calls: _Calls, chat: ChatReply) -> Judged:
+    def _read(self, question: Question, calls: _Calls, chat: Exchanged) -> Judged:
         usage = chat.usage or _estimated(calls.messages, chat.text)
-        reply = chat.reply()
         judged = Judged(
-            question.read(reply),
-            reply=reply,
+            question.read(chat.reply),
+            reply=chat.reply,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cost_usd=self._tariff.cost(usage.prompt_tokens, usage.completion_tokens, cached_tokens=usage.cached_tokens),
@@ -179,24 +217,22 @@ class EndpointJudge:
         return replace(
             judged,
             raw_text=raw_text[:MAX_RAW_TEXT],
-            prompt_hash=prompt_hash(calls.messages),
+            prompt_hash=calls.asked.hash,
             latency_s=calls.latency_s,
             attempts=calls.made,
         )
 
-    def _payload(self, messages: ChatMessages) -> dict[str, Any]:
-        payload: dict[str, Any] = {
-            "model": self._spec.model,
-            "messages": list(messages),
-            "temperature": self._spec.temperature,
-            self._spec.token_limit_field: self._spec.max_tokens,
-        }
-        if self._spec.top_logprobs is not None:
-            payload |= {"logprobs": True, "top_logprobs": self._spec.top_logprobs}
-        return payload
 
-    def _expected_tokens(self, messages: ChatMessages) -> float:
-        return _estimated(messages, "").prompt_tokens + self._spec.max_tokens
+def _together(first: Judged, second: Judged) -> Judged:
+    """What the second reply says; both are recorded, and what they took is added up."""
+    return replace(
+        second,
+        raw_text=f"{first.raw_text}\n\n[asked again]\n\n{second.raw_text}"[:MAX_RAW_TEXT],
+        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+        completion_tokens=first.completion_tokens + second.completion_tokens,
+        cost_usd=first.cost_usd + second.cost_usd,
+        attempts=first.attempts + second.attempts,
+    )
 
 
 def _backoff_s(made: int) -> float:

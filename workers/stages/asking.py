@@ -20,7 +20,7 @@ from app.repositories.endpoints import Place
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.stages import note_price
 from app.repositories.verdicts import judge_usd_spent
-from app.rlaif.judges import OpenAIJudge, ReplayJudge, SingleSpec
+from app.rlaif.judges import RemoteJudge, ReplayJudge, SingleSpec
 from app.rlaif.limits import endpoint_key
 from app.rlaif.prices import Tariff, tariff_of, unpriced
 from app.rlaif.questions import Question
@@ -85,7 +85,7 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
 
 def _cache(context: StageContext, spec: SingleSpec) -> ReplyCache | None:
     config = context.work.recipe.judge
-    if not isinstance(spec, OpenAIJudge) or not config.cache:
+    if not isinstance(spec, RemoteJudge) or not config.cache:
         return None
 
     def recall(keys: Collection[bytes]) -> Mapping[bytes, Remembered]:
@@ -100,14 +100,14 @@ def _tariff(context: StageContext, judge: JudgeRow, spec: SingleSpec) -> Tariff 
     tariff = tariff_of(spec, price_table(context.settings))
     if tariff is None and context.work.recipe.budget.judge_usd is not None:
         raise StageRefused("price_unknown", unpriced(judge.name, spec))
-    if isinstance(spec, OpenAIJudge):
+    if isinstance(spec, RemoteJudge):
         with context.transaction() as session:
             note_price(session, context.work.stage_id, judge.id, None if tariff is None else tariff.as_record())
     return tariff
 
 
 def _limits(context: StageContext, spec: SingleSpec) -> Limits | None:
-    if not isinstance(spec, OpenAIJudge):
+    if not isinstance(spec, RemoteJudge):
         return None
     place = Place(context.work.project_id, endpoint_key(spec.base_url, spec.model, spec.secret))
     return SharedLimits(context.unfenced, place, Stated.of(spec))
@@ -124,7 +124,7 @@ def _answers(context: StageContext, spec: SingleSpec) -> Path | None:
 
 def _api_key(context: StageContext, spec: SingleSpec) -> str | None:
     """The key that the judge's secret holds, for the host of its address alone. Raises StageRefused."""
-    if not isinstance(spec, OpenAIJudge):
+    if not isinstance(spec, RemoteJudge):
         return None
     try:
         require_address(spec, context.settings)
