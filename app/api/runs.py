@@ -23,9 +23,11 @@ from app.api.polling import UNCHANGED, Polling, Wait
 from app.db.ids import Kind
 from app.db.models import RunKind, RunStatus
 from app.repositories.runs import RunMark
+from app.rlaif.estimate import Estimate
 from app.schemas.page import Page
 from app.schemas.run import ResumeIn, RunIn, RunOut, RunSummaryOut
-from app.services import run_parts, runs
+from app.services import estimates, run_parts, runs
+from app.services.prices import price_table
 
 router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictRoute)
 RunId = Annotated[
@@ -44,10 +46,27 @@ def create_run(
     what came before it.
     """
     published = run_parts.prepare(body, settings, store)
+    prices = price_table(settings)
     return once(
-        lambda: RunOut.of(runs.create(session, caller.project_id, body, published=published, store=store)),
+        lambda: RunOut.of(
+            runs.create(session, caller.project_id, body, published=published, store=store, prices=prices)
+        ),
         at="/v1/runs/{id}",
     )
+
+
+@router.post("/runs:estimate", operation_id="estimate_run")
+def estimate_run(body: RunIn, caller: Writer, session: WriteSession, settings: CurrentSettings) -> Estimate:
+    """Estimate what a run would take, before anything is spent: calls, tokens, money and time, by stage and in all.
+
+    The body is that of `POST /v1/runs`, and what would refuse the run refuses the estimate; nothing is stored. Calls
+    are counted as the run makes them: completions that are yet to be sampled are taken to be all different, and replies
+    that the cache may hold are not deducted. What nobody can know yet, such as the time of a first run, is null.
+    """
+    published = run_parts.prepare(body, settings, None)
+    found = estimates.get(session, caller.project_id, body, published=published, settings=settings)
+    session.rollback()
+    return found
 
 
 @router.get("/runs", operation_id="list_runs")

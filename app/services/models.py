@@ -39,10 +39,11 @@ class PublishedModel:
     digest: str
 
 
-def publish_local(store: ArtifactStore, models_dir: Path | None, name: str) -> PublishedModel:
+def publish_local(store: ArtifactStore | None, models_dir: Path | None, name: str) -> PublishedModel:
     """Validate and publish a directory of the operator's. `name` is one path segment, checked by the schema.
 
-    Copies files, so it is called while no database connection is held. Raises ModelSourceUnknown, ModelRefused.
+    Copies files, so it is called while no database connection is held; without `store` they are only validated. Raises
+    ModelSourceUnknown, ModelRefused.
     """
     directory = None if models_dir is None else models_dir / name
     if directory is None or directory.is_symlink() or not directory.is_dir():
@@ -91,14 +92,14 @@ def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) 
     return models.page(session, project_id, slice_, name=name)
 
 
-def _publish(store: ArtifactStore, directory: Path, source: str) -> PublishedModel:
+def _publish(store: ArtifactStore | None, directory: Path, source: str) -> PublishedModel:
     try:
         facts = inspect_model(directory)
         digest = Manifest.of_directory(directory).digest
     except InvalidModel as error:
         raise ModelRefused(f"the model is refused: {error}", field=error.file) from error
     key = f"models/{digest}"
-    if (published := store.publish(key, directory).digest) != digest:
+    if store is not None and (published := store.publish(key, directory).digest) != digest:
         raise ModelRefused(
             f"the files changed while they were copied: {digest[:12]} became {published[:12]}, try again"
         )

@@ -46,10 +46,10 @@ class Parts:
     evaluation_judge: Judge | None
 
 
-def prepare(request: RunIn, settings: Settings, store: ArtifactStore) -> PublishedModel | None:
+def prepare(request: RunIn, settings: Settings, store: ArtifactStore | None) -> PublishedModel | None:
     """What takes long, before any database connection is held: judges' addresses resolved, a new base model published.
 
-    Raises JudgeAddressRefused, ModelSourceUnknown, ModelRefused.
+    Without `store` the model is only validated. Raises JudgeAddressRefused, ModelSourceUnknown, ModelRefused.
     """
     for field in ("judge", "evaluation_judge"):
         if isinstance(part := getattr(request, field), JudgeIn):

@@ -15,6 +15,7 @@ from app.repositories import runs
 from app.repositories.pages import Chunk, Slice
 from app.repositories.results import Provenance
 from app.repositories.runs import RunMark, RunRow
+from app.rlaif.prices import PriceTable
 from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
 from app.services import engine, forks, gates, run_parts, run_rules
@@ -50,12 +51,42 @@ class StepMetrics:
 
 
 def create(
-    session: WriteSession, project_id: str, request: RunIn, *, published: PublishedModel | None, store: ArtifactStore
+    session: WriteSession,
+    project_id: str,
+    request: RunIn,
+    *,
+    published: PublishedModel | None,
+    store: ArtifactStore,
+    prices: PriceTable,
 ) -> RunRow:
     """A queued run with its stages, and its first shards rung for. `published` comes from run_parts.prepare.
 
-    Raises NotFound, ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RunRefused, CircularEvaluation,
-    and what gates.require_calibrated raises.
+    Raises what `planned` raises.
+    """
+    plan, fork = planned(session, project_id, request, published=published, store=store, prices=prices)
+    run = _insert(
+        session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
+    )
+    if fork is not None:
+        _require_judged(fork, plan.recipe)
+        forks.add_reused_stages(session, fork, run)
+    engine.start_run(session, run)
+    return get(session, project_id, run.id)
+
+
+def planned(
+    session: WriteSession,
+    project_id: str,
+    request: RunIn,
+    *,
+    published: PublishedModel | None,
+    store: ArtifactStore | None,
+    prices: PriceTable,
+) -> tuple[Plan, forks.Fork | None]:
+    """What a run would be made of, sound as far as can be known before it runs.
+
+    Without `store` the base model's files are not looked into. Raises NotFound, ContentDiffers, PartMissing,
+    ForkRefused, StageNotFinished, RunRefused, CircularEvaluation, and what gates.require_calibrated raises.
     """
     parts = run_parts.resolve(session, project_id, request, published)
     fork = forks.open_fork(session, project_id, request.fork) if request.fork else None
@@ -69,6 +100,7 @@ def create(
         raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
     plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
     run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
+    run_rules.require_priced(session, plan, prices)
     gates.require_calibrated(
         session,
         project_id,
@@ -77,14 +109,7 @@ def create(
         judge=plan.judge,
         evaluation_judge=plan.evaluation_judge,
     )
-    run = _insert(
-        session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
-    )
-    if fork is not None:
-        _require_judged(fork, recipe)
-        forks.add_reused_stages(session, fork, run)
-    engine.start_run(session, run)
-    return get(session, project_id, run.id)
+    return plan, fork
 
 
 def create_measurement(

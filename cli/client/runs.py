@@ -16,6 +16,8 @@ RunId = Annotated[str, typer.Argument(metavar="RUN")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow until the run ends; exit status 1 unless it succeeded.")]
 COLUMNS = ("id", "name", "status", "created_at", "finished_at")
 
+ESTIMATED = ("stage", "judge", "calls", "prompt_tokens", "usd", "seconds")
+
 runs = typer.Typer(name="runs", help="Runs: one execution of a recipe each.", no_args_is_help=True)
 
 
@@ -24,6 +26,17 @@ def create(file: InputFile, follow: Watch = False, key: Key = None, as_json: Jso
     """Create a run from a JSON file: the body of POST /v1/runs, parts by id or inline."""
     connection = Connection.from_environment()
     _present(connection, connection.post("/v1/runs", read_object(file), key=key), follow=follow, as_json=as_json)
+
+
+@runs.command("estimate")
+def estimate(file: InputFile, as_json: Json = False) -> None:
+    """What a run would take: calls, tokens, money, time. Takes the file of `runs create` and stores nothing."""
+    found = Connection.from_environment().post("/v1/runs:estimate", read_object(file))
+    if as_json:
+        show(found, as_json=True)
+        return
+    rows = [_estimated(stage, judge) for stage in found["stages"] for judge in stage["judges"] or (None,)]
+    show_rows([*rows, _estimated({"stage": "in all", **found}, found)], ESTIMATED, as_json=False)
 
 
 @runs.command("list")
@@ -153,6 +166,25 @@ def report(
         write_text(output, answer.text)
     else:
         print(answer.text)
+
+
+def _estimated(stage: dict[str, Any], judge: dict[str, Any] | None) -> dict[str, str]:
+    """A row; what one judge takes where there is one."""
+    part = judge or stage
+    return {
+        "stage": stage["stage"],
+        "judge": part.get("name", ""),
+        "calls": str(part.get("calls", "")),
+        **{name: _span(part.get(name), digits) for name, digits in (("prompt_tokens", 0), ("usd", 2), ("seconds", 0))},
+    }
+
+
+def _span(span: dict[str, float] | None, digits: int) -> str:
+    """Expected, and from where to where."""
+    if span is None:
+        return "unknown"
+    low, expected, high = (f"{span[name]:.{digits}f}" for name in ("low", "expected", "high"))
+    return f"{expected} ({low} to {high})"
 
 
 def _export(run_id: str, what: Result, output: Path, format_: Format) -> None:

@@ -1,0 +1,219 @@
+"""Estimates: a run's parts are made as for a run, counted, and rolled back with the transaction by whoever asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from app.config import Settings
+from app.db.models import Judge, Split
+from app.db.session import WriteSession
+from app.repositories import endpoints
+from app.repositories.endpoints import Place
+from app.repositories.paces import PastStage, past_judging, past_stage
+from app.repositories.prompts import PromptRow, prompts_after
+from app.repositories.run_inputs import asked_ids
+from app.rlaif import estimate
+from app.rlaif.estimate import Estimate, JudgeEstimate, Lengths, Pace, Span, StageEstimate
+from app.rlaif.judges import CascadeJudge, JudgeSpec, RemoteJudge
+from app.rlaif.limits import endpoint_key
+from app.rlaif.prices import PriceTable, tariff_of
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.rubric import Criterion, Rubric
+from app.rlaif.workload import Asked, PromptFacts, asked_in_evaluation, asked_in_training, sampled
+from app.schemas.run import RunIn
+from app.services import runs
+from app.services.models import PublishedModel
+from app.services.prices import price_table
+from app.services.run_rules import Plan
+
+RULES_CHARACTERS = 1800
+"""What every question says beside the rubric, the prompt and the responses."""
+
+CHARACTERS_A_TOKEN = 4.0
+TURN_CHARACTERS = 60
+_BLOCK = 500
+_SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
+
+
+def get(
+    session: WriteSession, project_id: str, request: RunIn, *, published: PublishedModel | None, settings: Settings
+) -> Estimate:
+    """What the run would take. The caller rolls back. Raises what creating the run raises, but for its files."""
+    prices = price_table(settings)
+    plan, fork = runs.planned(session, project_id, request, published=published, store=None, prices=prices)
+    reused = {stage.kind for stage in fork.reused} if fork else set()
+    kinds = [kind for kind in plan.recipe.stages() if kind not in reused]
+    stages = _Stages(session, project_id, plan, prices)
+    return estimate.whole([stages.of(kind) for kind in kinds], limit_usd=plan.recipe.budget.judge_usd)
+
+
+class _Stages:
+    """Estimates each stage of one plan."""
+
+    def __init__(self, session: Session, project_id: str, plan: Plan, prices: PriceTable) -> None:
+        self._session = session
+        self._project_id = project_id
+        self._plan = plan
+        self._prices = prices
+
+    def of(self, kind: StageKind) -> StageEstimate:
+        match kind:
+            case StageKind.SAMPLE:
+                return self._sampling()
+            case StageKind.JUDGE:
+                asked = asked_in_training(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
+                return self._judging(kind, self._plan.judge, asked, drawn=None)
+            case StageKind.EVALUATE:
+                asked = asked_in_evaluation(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
+                drawn = self._plan.prompt_set.held_out_count * self._plan.recipe.evaluate.completions
+                return self._judging(kind, self._plan.evaluation_judge, asked, drawn=drawn)
+            case _:
+                return self._other(kind)
+
+    def _sampling(self) -> StageEstimate:
+        recipe, evaluates = self._plan.recipe, self._plan.evaluates
+        count = sampled(self._prompts(), recipe, evaluates=evaluates)
+        seconds, note = self._sampling_time(count)
+        return StageEstimate(stage=StageKind.SAMPLE, units=count, judges=[], seconds=seconds, notes=[note])
+
+    def _judging(self, kind: StageKind, judge: Judge | None, asked: Asked, *, drawn: int | None) -> StageEstimate:
+        judges = [] if judge is None else self._judges(judge, asked)
+        seconds, notes = estimate.total([each.seconds for each in judges]), []
+        if drawn is not None:
+            sampling, note = self._sampling_time(drawn)
+            seconds, notes = estimate.total([seconds, sampling]), [note]
+        return StageEstimate(stage=kind, units=drawn, judges=judges, seconds=seconds, notes=notes)
+
+    def _judges(self, judge: Judge, asked: Asked) -> list[JudgeEstimate]:
+        cascade = isinstance(_SPEC.validate_python(judge.spec), CascadeJudge)
+        ids = asked_ids(self._session, judge.id)
+        return [
+            self._judge(self._session.get_one(Judge, id_), asked, optional=cascade and place > 0)
+            for place, id_ in enumerate(ids)
+        ]
+
+    def _judge(self, judge: Judge, asked: Asked, *, optional: bool) -> JudgeEstimate:
+        spec = _SPEC.validate_python(judge.spec)
+        past = past_judging(self._session, self._project_id, judge.id)
+        if not isinstance(spec, RemoteJudge):
+            pace = Pace(1, past.seconds_a_call, None)
+            asked = asked if judge.kind == "local" else replace(asked, prompt_characters=0, response_characters=0.0)
+            lengths = Lengths(self._overhead() if judge.kind == "local" else 0.0, estimate.ZERO)
+        else:
+            pace = Pace(spec.max_concurrency, past.latency_s, self._endpoint_pace(spec))
+            known = past.completion_tokens
+            usual = float(min(spec.max_tokens, 8)) if known is None else known
+            lengths = Lengths(self._overhead(), Span(low=min(1.0, usual), expected=usual, high=float(spec.max_tokens)))
+        return estimate.judge_estimate(
+            asked,
+            judge_id=judge.id,
+            name=judge.name,
+            lengths=lengths,
+            tariff=tariff_of(spec, self._prices),
+            pace=pace,
+            optional=optional,
+        )
+
+    def _endpoint_pace(self, spec: RemoteJudge) -> float | None:
+        """Calls a second that the endpoint bears, as it is stated or as the workers have learned."""
+        place = Place(self._project_id, endpoint_key(spec.base_url, spec.model, spec.secret))
+        shared = endpoints.read(self._session, place)
+        learned = None if shared is None or shared.rate is None else shared.rate.value
+        stated = None if spec.requests_per_minute is None else spec.requests_per_minute / 60.0
+        return min((rate for rate in (learned, stated) if rate is not None), default=None)
+
+    def _other(self, kind: StageKind) -> StageEstimate:
+        """Preferences and training, at the pace of the newest such stage: by prompts, and where it trains by epochs."""
+        past = self._past(kind)
+        if past is None:
+            return _unknown(kind, None)
+        work = self._plan.prompt_set.train_count * _epochs(self._plan.recipe, kind)
+        done = past.train_prompts * _epochs(past.recipe, kind)
+        seconds, note = _at_pace(past, past.seconds * work / max(done, 1))
+        return StageEstimate(stage=kind, units=None, judges=[], seconds=seconds, notes=[note])
+
+    def _sampling_time(self, count: int) -> tuple[Span | None, str]:
+        if count == 0:
+            return estimate.ZERO, "nothing is sampled"
+        past = self._past(StageKind.SAMPLE)
+        if past is None or not (drawn := _drawn(past)):
+            return None, _UNKNOWN
+        return _at_pace(past, past.seconds * count / drawn)
+
+    def _past(self, kind: StageKind) -> PastStage | None:
+        model = self._plan.base_model
+        return None if model is None else past_stage(self._session, self._project_id, kind, base_model_id=model.id)
+
+    def _overhead(self) -> float:
+        rubric = self._rubric()
+        return RULES_CHARACTERS + len(rubric.model_dump_json(include={"criteria", "description"}))
+
+    def _rubric(self) -> Rubric:
+        return Rubric.model_validate(self._plan.rubric.content) if self._plan.rubric else Rubric(criteria=())
+
+    def _sampled_length(self) -> float:
+        """Characters of a completion that is yet to be sampled: half of what it may have."""
+        return self._plan.recipe.sample.max_new_tokens * CHARACTERS_A_TOKEN / 2
+
+    def _prompts(self) -> Iterator[PromptFacts]:
+        rubric = self._rubric()
+        for split in Split:
+            position = -1
+            while block := prompts_after(
+                self._session, self._plan.prompt_set.id, split=split, position=position, limit=_BLOCK
+            ):
+                yield from (_facts(row, rubric) for row in block)
+                position = block[-1].position
+
+
+_UNKNOWN = "no past run of this project with this base model tells how long it takes"
+
+
+def _facts(row: PromptRow, rubric: Rubric) -> PromptFacts:
+    texts = [_text(candidate) for candidate in row.candidates]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    own = rubric.with_criteria(tuple(Criterion.model_validate(criterion) for criterion in row.criteria))
+    return PromptFacts(
+        held_out=row.split is Split.HELD_OUT,
+        length=sum(len(json.dumps(part)) for part in (row.messages, row.tools, row.reference) if part),
+        criteria=len(own.criteria),
+        candidates=tuple(numbers[text] for text in texts),
+        candidate_length=TURN_CHARACTERS + sum(map(len, texts)) / max(len(texts), 1),
+        labelled=frozenset((each["first"], each["second"]) for each in (*row.preferences, *row.annotations)),
+    )
+
+
+def _text(candidate: Any) -> str:
+    """A trajectory's turns as they are shown."""
+    return candidate if isinstance(candidate, str) else json.dumps(candidate)
+
+
+def _epochs(recipe: Recipe, kind: StageKind) -> int:
+    match kind:
+        case StageKind.REWARD_MODEL:
+            return recipe.reward_model.epochs
+        case StageKind.POLICY:
+            return recipe.policy.epochs
+        case _:
+            return 1
+
+
+def _drawn(past: PastStage) -> int:
+    evaluates = StageKind.EVALUATE in past.recipe.stages()
+    own = past.recipe.sample.source == "model"
+    held_out = past.recipe.sample.held_out_completions * past.held_out_prompts if own or evaluates else 0
+    return held_out + (past.recipe.sample.completions * past.train_prompts if own else 0)
+
+
+def _at_pace(past: PastStage, seconds: float) -> tuple[Span, str]:
+    return Span(low=seconds / 2, expected=seconds, high=2 * seconds), f"at the pace of run {past.run_id}, one worker"
+
+
+def _unknown(kind: StageKind, units: int | None) -> StageEstimate:
+    return StageEstimate(stage=kind, units=units, judges=[], seconds=None, notes=[_UNKNOWN])
