@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app.rlaif.modes import Mode
-from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
+from app.rlaif.training import PolicyConfig, RewardModelConfig
 
 RECIPE_VERSION: Literal[1] = 1
 
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
-LearningRate = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 
 
 class StageKind(StrEnum):
@@ -70,6 +69,12 @@ class JudgeConfig(_Part):
         None,
         description="Number, counted from 1, of the one principle to judge by; without it each comparison draws one",
     )
+    cache: StrictBool = Field(
+        True, description="Take replies that the judge's endpoint has given to the very same question; false asks anew"
+    )
+    cache_max_age_days: Annotated[float, Field(strict=True, gt=0, le=36_500)] | None = Field(
+        None, description="Ask anew what was answered longer ago than this"
+    )
     prompts_per_shard: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
     minimum_coverage: Probability = Field(
         0.9, description="Smallest share of valid verdicts; below it the run fails and says so"
@@ -79,7 +84,6 @@ class JudgeConfig(_Part):
         description="Id of a calibration of this judge and rubric revision: what it fitted makes the preferences",
         examples=["calibration_01m7xk5mgzeyva4mageqj2tqtk"],
     )
-
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> Self:
@@ -120,75 +124,6 @@ class PreferConfig(_Part):
         1024, description="Tokens of prompt and completion; pairs identical after truncation are dropped and counted"
     )
     people: PeopleConfig | None = Field(None, description="People's answers from an annotation queue; null: none count")
-
-
-class RewardModelConfig(_Part):
-    """How the reward model is trained."""
-
-    learning_rate: LearningRate = 3e-6
-    epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
-    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
-    centering: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.01
-    max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = 1024
-    warmup_ratio: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
-    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
-    max_grad_norm: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
-    save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
-
-
-class PolicyConfig(_Part):
-    """How the policy is trained. `beta` and what follows it default to what suits the loss."""
-
-    method: Literal["dpo"] = "dpo"
-    loss: PreferenceLoss = Field(
-        PreferenceLoss.SIGMOID, description="`sigmoid` is DPO; docs/training.md says when to use which"
-    )
-    learning_rate: LearningRate = 1e-6
-    beta: Annotated[float, Field(strict=True, gt=0, le=100)] = Field(
-        0.1,
-        description="Scale of the implicit reward; 5 for `sigmoid_norm`, 2 for `simpo`; in `orpo` the loss's weight",
-    )
-    sft_weight: Annotated[float, Field(strict=True, ge=0, le=100)] = Field(
-        0.5, description="Weight of the log-likelihood of the better completion; 0 is the plain loss; 1 for `orpo`"
-    )
-    gamma: Annotated[float, Field(strict=True, ge=0, le=100)] | None = Field(
-        None, description="Margin by which the better completion is to lead: `simpo` alone, where it is 1"
-    )
-    label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=0.5)] | None = Field(
-        None, description="Share of labels believed wrong: `sigmoid` (0) and `robust` (0.1)"
-    )
-    epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
-    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
-    max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = 1024
-    warmup_ratio: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
-    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
-    max_grad_norm: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
-    save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_the_loss(cls, given: Any) -> Any:
-        loss = given.get("loss", PreferenceLoss.SIGMOID) if isinstance(given, dict) else None
-        if loss not in tuple(PreferenceLoss):
-            return given
-        settings = LOSS_SETTINGS[PreferenceLoss(loss)]
-        absent = {name for name in ("beta", "sft_weight") if name not in given}
-        absent |= {name for name in ("gamma", "label_smoothing") if given.get(name) is None}
-        return given | {name: getattr(settings, name) for name in absent}
-
-    @model_validator(mode="after")
-    def _loss_reads_what_is_set(self) -> Self:
-        for name in ("gamma", "label_smoothing"):
-            if getattr(self, name) is not None and getattr(LOSS_SETTINGS[self.loss], name) is None:
-                readers = [loss for loss, settings in LOSS_SETTINGS.items() if getattr(settings, name) is not None]
-                raise ValueError(
-                    f"{name} is not read by the loss {self.loss}; leave it out, or use {' or '.join(readers)}"
-                )
-        if self.loss is PreferenceLoss.KTO and self.batch_size < 2:
-            raise ValueError("the loss kto compares with the other prompts of a batch; batch_size must be at least 2")
-        return self
 
 
 class EvaluateConfig(_Part):
@@ -262,7 +197,7 @@ _NO_RESULT: dict[str, Any] = {
     "budget": True,
     "gates": True,
     "sample": {"prompts_per_shard"},
-    "judge": {"prompts_per_shard"},
+    "judge": {"prompts_per_shard", "cache", "cache_max_age_days"},
     "reward_model": {"save_steps"},
     "policy": {"save_steps"},
 }

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
-from app.rlaif.recipe import PolicyConfig
+from app.rlaif.training import PolicyConfig
 from tests.training.tiny import Recorder, make_pairs
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer

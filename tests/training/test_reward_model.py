@@ -90,7 +90,8 @@ class TestScoredToken:
 
 
 class TestLoss:
-    def test_soft_labels_equal_the_hand_written_loss(self, model_dir: Path) -> None:
+    @pytest.mark.parametrize("margin", [0.0, 0.8])
+    def test_soft_labels_equal_the_hand_written_loss(self, margin: float, model_dir: Path) -> None:
         reward_model = load_scalar_model(model_dir, seed=1)
         encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, 128, close_truncated=True)
         pairs = encoder.encode_pairs(make_pairs(7)).pairs
@@ -98,9 +99,10 @@ class TestLoss:
         for pair in pairs:
             (first,), (second,) = (side.tolist() for side in pair_rewards(reward_model, [pair]))
             d, p = first - second, pair.probability
-            expected += pair.weight * (p * math.log1p(math.exp(-d)) + (1 - p) * math.log1p(math.exp(d)))
+            m = margin * abs(2 * p - 1)
+            expected += pair.weight * (p * math.log1p(math.exp(m - d)) + (1 - p) * math.log1p(math.exp(m + d)))
             expected += 0.05 * (first + second) ** 2
-        loss = RewardObjective(reward_model, centering=0.05)(pairs).loss
+        loss = RewardObjective(reward_model, centering=0.05, margin=margin)(pairs).loss
         assert loss.item() == pytest.approx(expected / 7, rel=1e-5)
 
     def test_accuracy_and_margin_are_of_decided_pairs_however_they_are_batched(
@@ -126,12 +128,13 @@ class TestLoss:
         encoder = PairEncoder(start.tokenizer, start.stop_ids, 128, close_truncated=True)
         ties = encoder.encode_pairs([replace(pair, probability=0.5) for pair in make_pairs(3)]).pairs
         figures = Figures()
-        metrics = RewardObjective(start, centering=0.0)(ties).metrics
+        metrics = RewardObjective(start, centering=0.0, margin=0.0)(ties).metrics
         figures.add({name: (mean.total.item(), mean.count.item()) for name, mean in metrics.items()})
         assert figures.means().keys() == {"preference_loss", "mean_reward"}
 
     @pytest.mark.filterwarnings("ignore")
-    def test_hard_labels_equal_trl(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("margin", [0.0, 0.8])
+    def test_hard_labels_equal_trl(self, margin: float, tmp_path: Path) -> None:
         """Every loss and gradient norm of an epoch in TRL 1.16, on the same batches from the same head."""
         from datasets import Dataset
         from trl import RewardConfig, RewardTrainer  # type: ignore[attr-defined]
@@ -141,7 +144,7 @@ class TestLoss:
         start.model.save_pretrained(tmp_path / "start")
         start.tokenizer.save_pretrained(tmp_path / "start")
         pairs = make_pairs(32, hard=True)
-        config = replace(config_for(base), epochs=1, warmup_ratio=0.0)
+        config = replace(config_for(base), epochs=1, warmup_ratio=0.0, margin=margin)
         progress = Recorder()
         train_reward_model(config, RewardModelData(pairs, []), tmp_path / "ours", progress)
         encoder = PairEncoder(start.tokenizer, start.stop_ids, 128, close_truncated=True)
@@ -152,6 +155,7 @@ class TestLoss:
                 "prompt": list(pairs[index].prompt),
                 "chosen": [{"role": "assistant", "content": pairs[index].first}],
                 "rejected": [{"role": "assistant", "content": pairs[index].second}],
+                "margin": margin,
             }
             for index in order
         ]

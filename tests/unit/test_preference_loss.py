@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
-from app.rlaif.recipe import PolicyConfig, Recipe
+from app.rlaif.recipe import Recipe
+from app.rlaif.training import PolicyConfig
 
 
 @pytest.mark.parametrize("loss", sorted(PreferenceLoss))

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.rlaif.recipe import PolicyConfig, RewardModelConfig
 from app.rlaif.seeds import derive_seed
+from app.rlaif.training import PolicyConfig, RewardModelConfig
 from workers.stages.contract import GiveBack, StageContext, StageRefused
 from workers.training.contracts import (
+    MergeDiffers,
     NonFiniteLoss,
     NoTrainingData,
     StateMismatch,
@@ -29,7 +30,7 @@ OUTPUT = "model"
 
 def optimisation(context: StageContext, config: PolicyConfig | RewardModelConfig) -> dict[str, Any]:
     """The recipe's settings by the trainer's names, and the seed of this stage."""
-    settings = config.model_dump(exclude={"method"})
+    settings = {name: getattr(config, name) for name in type(config).model_fields if name != "method"}
     return settings | {"seed": derive_seed(context.work.recipe.seed, context.work.round, context.work.kind)}
 
 
@@ -46,6 +47,8 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("no_training_data", str(error)) from error
     except TemplateRewritesPrompt as error:
         raise StageRefused("template_rewrites_prompt", str(error)) from error
+    except MergeDiffers as error:
+        raise StageRefused("merge_differs", str(error)) from error
 
 
 def trained(train: Callable[[], Result], directory: Path) -> Result:

@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.rlaif.training import LoraConfig, Precision
 from workers.sampling.engine import Messages, Progress, Tools
 
 __all__ = [
     "Conversation",
+    "MergeDiffers",
     "Messages",
     "NoTrainingData",
     "NonFiniteLoss",
@@ -64,6 +66,16 @@ class TemplateRewritesPrompt(Exception):
         )
 
 
+class MergeDiffers(Exception):
+    """Raised when a merged model does not compute what its adapters do; nothing is published."""
+
+    def __init__(self, difference: float, tolerance: float) -> None:
+        super().__init__(
+            f"the merged weights give values that differ by {difference:.2g} from those with adapters, "
+            f"above {tolerance:g} of their size; train without lora, and report the model's architecture"
+        )
+
+
 class StateMismatch(Exception):
     """Raised when an out_dir holds the state of a training with another configuration or other data."""
 
@@ -115,5 +127,8 @@ class Optimisation:
     warmup_ratio: float = 0.1
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
+    lora: LoraConfig | None = None
+    precision: Precision = Precision.AUTO
+    gradient_checkpointing: bool = False
     seed: int = 0
     save_steps: int = 50

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
+from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy, save_model
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import NoTrainingData, Optimisation, PreferencePair, Progress
@@ -25,6 +26,8 @@ from workers.training.pairs import EncodedPair, PairEncoder, fingerprint, within
 from workers.training.preference_losses import CompletionScores, PairLoss
 from workers.training.reference import ReferenceCache, no_reference, reference_logprobs
 from workers.training.shared_prompts import PromptGroup
+
+_COMPARED = 8  # pairs on which merged weights are compared with adapters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ def train_dpo(
 
     `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. The
     reference's log-probabilities are kept there too, or in `references`, where other trainings find them. Raises
-    `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
+    `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
     policy = load_policy(config.model_dir)
     max_length = within_window(config.max_length, policy.model)
@@ -116,7 +119,12 @@ def train_dpo(
     cache = references or ReferenceCache(out_dir / ".state" / "reference", model=identity)
     groups = list(map(group_of, encoded.pairs, unrelated))
     has_reference = LOSS_SETTINGS[config.loss].has_reference
-    reference = reference_logprobs(groups, scorer, cache, progress=progress) if has_reference else no_reference(groups)
+    reference = (
+        reference_logprobs(groups, scorer, cache, precision=config.precision, progress=progress)
+        if has_reference
+        else no_reference(groups)
+    )
+    adapters = config.lora and Adapters(policy.model, config.lora, seed=config.seed, head=None)
     trajectory = Loop(
         policy.model,
         tuple(map(ReferencedPair, encoded.pairs, reference.values, unrelated)),
@@ -126,6 +134,9 @@ def train_dpo(
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
+    if adapters:
+        adapters.save(out_dir)
+        adapters.merge(lambda: scorer.sums(groups[:_COMPARED]))
     save_model(policy.model, policy.tokenizer, out_dir, base_dir=config.model_dir)
     return DPOResult(
         steps=len(trajectory.losses),

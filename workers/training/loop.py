@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,7 +20,14 @@ import torch
 
 from workers.training.contracts import Optimisation, Progress, StateMismatch, TrainingStopped
 from workers.training.figures import Figures, Mean
-from workers.training.optimiser import Optimiser, autocast, random_state, require_finite, restore_random_state
+from workers.training.optimiser import (
+    Optimiser,
+    autocast,
+    random_state,
+    recomputed_activations,
+    require_finite,
+    restore_random_state,
+)
 from workers.training.state import LatestState, TrainingState, load_latest, save_state
 
 _BUCKET_BATCHES = 16
@@ -100,6 +108,10 @@ class Loop(Generic[ItemT]):
         """Train to the end. Raises `TrainingStopped`, `NonFiniteLoss`, `StateMismatch`."""
         torch.manual_seed(self._config.seed)
         self._model.eval()
+        with recomputed_activations(self._model) if self._config.gradient_checkpointing else nullcontext():
+            return self._run()
+
+    def _run(self) -> Trajectory:
         latest = self._resume()
         first = len(self._losses)
         for step in range(first, self.total_steps):
@@ -138,7 +150,7 @@ class Loop(Generic[ItemT]):
 
     def _backward(self, batch: Sequence[ItemT], share: float) -> dict[str, tuple[float, float]]:
         """Adds the batch's gradient; gives the sum and the count of each figure, the loss among them."""
-        with autocast(self._model.device):
+        with autocast(self._model.device, self._config.precision):
             result = self._loss_of(batch)
         (result.loss * share).backward()  # type: ignore[no-untyped-call]
         loss = Mean.over(result.loss.detach().float().expand(len(batch)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from app.rlaif.training import Precision
 from workers.training.contracts import NonFiniteLoss, Optimisation
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -23,9 +26,23 @@ def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
     return config.learning_rate * (1 - done)
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 matrix products on CUDA; float32 on the CPU, where bfloat16 is emulated and slower."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device, precision: Precision = Precision.AUTO) -> torch.autocast:
+    """bfloat16 matrix products where asked for; by itself on CUDA, not on the CPU, where most emulate it slowly."""
+    is_half = device.type == "cuda" if precision is Precision.AUTO else precision is Precision.BFLOAT16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_half)
+
+
+@contextmanager
+def recomputed_activations(model: Any) -> Iterator[None]:
+    """Layers keep their input alone and are computed again for the gradient; dropout stays off."""
+    model.activation_checkpointing_enable()
+    for module in model.modules():
+        module.training = isinstance(module, GradientCheckpointingLayer)
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
+        model.eval()
 
 
 def require_finite(quantity: str, value: float, step: int) -> None:
@@ -63,10 +80,13 @@ class Optimiser:
         self._adamw.zero_grad(set_to_none=True)
         return Applied(norm, rate)
 
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, parameter) for name, parameter in self._model.named_parameters() if parameter.requires_grad]
+
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Weights and moments, by name."""
+        """Weights that are trained and their moments, by name."""
         found: dict[str, torch.Tensor] = {}
-        for name, parameter in self._model.named_parameters():
+        for name, parameter in self._trained():
             found[f"{self._name}model.{name}"] = parameter
             for key, value in self._adamw.state[parameter].items():
                 found[f"{self._name}optimiser.{key}.{name}"] = value
@@ -75,7 +95,7 @@ class Optimiser:
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Weights and moments as `tensors` gave them."""
-        for name, parameter in self._model.named_parameters():
+        for name, parameter in self._trained():
             parameter.copy_(tensors[f"{self._name}model.{name}"])
             self._adamw.state[parameter] = {
                 key: tensors[f"{self._name}optimiser.{key}.{name}"].to(parameter.device) for key in _MOMENTS

@@ -155,6 +155,11 @@ def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Te
     return ids, mask
 
 
-def soft_log_loss(difference: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of sigmoid(difference) with a soft label, element by element, without overflow."""
-    return -(probability * logsigmoid(difference) + (1 - probability) * logsigmoid(-difference))
+def soft_log_loss(
+    difference: torch.Tensor, probability: torch.Tensor, *, lead: torch.Tensor | float = 0.0
+) -> torch.Tensor:
+    """Cross-entropy of sigmoid(difference) with a soft label, element by element, without overflow.
+
+    With `lead` either side is right only when it is that far ahead.
+    """
+    return -(probability * logsigmoid(difference - lead) + (1 - probability) * logsigmoid(-difference - lead))

@@ -66,8 +66,7 @@ class PairLoss:
             case PreferenceLoss.SIGMOID_NORM:
                 return soft_log_loss(margin, probability)
             case PreferenceLoss.SIMPO:
-                right, wrong = (soft_log_loss(side - gamma, torch.ones_like(side)) for side in (margin, -margin))
-                return probability * right + (1 - probability) * wrong
+                return soft_log_loss(margin, probability, lead=gamma)
             case PreferenceLoss.IPO:
                 right, wrong = ((margin - 0.5) / self.beta) ** 2, ((margin + 0.5) / self.beta) ** 2
                 return probability * right + (1 - probability) * wrong

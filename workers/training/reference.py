@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from app.rlaif.training import Precision
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import Progress, TrainingStopped
 from workers.training.optimiser import autocast
@@ -43,9 +44,10 @@ class ReferenceCache:
     model: str
     limit_bytes: int = 2**28
 
-    def key(self, groups: Sequence[PromptGroup], device: torch.device) -> str:
+    def key(self, groups: Sequence[PromptGroup], *, device: torch.device, precision: Precision) -> str:
         """SHA-256 of all that decides the numbers; labels and weights do not."""
-        digest = hashlib.sha256(f"{self.model} {device.type} {torch.__version__} {_TOKENS_AT_ONCE}".encode())
+        numbers = (self.model, device.type, precision.value, torch.__version__, _TOKENS_AT_ONCE)
+        digest = hashlib.sha256(repr(numbers).encode())
         for group in groups:
             digest.update(repr((group.prompt, group.completions)).encode())
         return digest.hexdigest()
@@ -121,27 +123,34 @@ def no_reference(groups: Sequence[PromptGroup]) -> ReferenceLogprobs:
 
 
 def reference_logprobs(
-    groups: Sequence[PromptGroup], scorer: CompletionScorer, cache: ReferenceCache, *, progress: Progress
+    groups: Sequence[PromptGroup],
+    scorer: CompletionScorer,
+    cache: ReferenceCache,
+    *,
+    precision: Precision,
+    progress: Progress,
 ) -> ReferenceLogprobs:
     """Under the model of `scorer`, before a step is taken; groups have equally many completions.
 
     Raises `TrainingStopped` between batches.
     """
-    key = cache.key(groups, scorer.device)
+    key = cache.key(groups, device=scorer.device, precision=precision)
     cached = cache.get(key)
-    values = _compute(groups, scorer, progress) if cached is None else cached
+    values = _compute(groups, scorer, precision=precision, progress=progress) if cached is None else cached
     if cached is None:
         cache.put(key, values)
     return ReferenceLogprobs(tuple(map(tuple, values.tolist())), from_cache=cached is not None)
 
 
 @torch.no_grad()
-def _compute(groups: Sequence[PromptGroup], scorer: CompletionScorer, progress: Progress) -> torch.Tensor:
+def _compute(
+    groups: Sequence[PromptGroup], scorer: CompletionScorer, *, precision: Precision, progress: Progress
+) -> torch.Tensor:
     values = torch.empty(len(groups), len(groups[0].completions))
     for batch in _batches(groups):
         if progress.should_stop():
             raise TrainingStopped(0, len(groups))
-        with autocast(scorer.device):
+        with autocast(scorer.device, precision):
             sums = scorer.sums([groups[index] for index in batch])
         values[batch] = sums.view(len(batch), -1).float().cpu()
     return values

@@ -1,7 +1,7 @@
 """The reward model: a Bradley-Terry model on soft labels, started from the policy's own base model.
 
-    d    = r(first) - r(second)
-    loss = mean over pairs of -weight * [p log sigmoid(d) + (1 - p) log sigmoid(-d)]
+    d    = r(first) - r(second),  m = margin * |2p - 1|                         (margin: Llama 2, arXiv 2307.09288)
+    loss = mean over pairs of -weight * [p log sigmoid(d - m) + (1 - p) log sigmoid(-d - m)]
          + centering * mean over pairs of (r(first) + r(second))^2        (Eisenstein et al., arXiv 2312.09244)
 
 A conversation is scored on the stop token that ends its answer. Completions cut at `max_length` get one.
@@ -17,6 +17,7 @@ import torch
 
 from app.rlaif.evidence import HeldOutMetrics
 from workers.sampling.language_model import window_of
+from workers.training.adapters import Adapters
 from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
@@ -34,15 +35,21 @@ from workers.training.pairs import (
 )
 from workers.training.shared_prompts import Packing, PromptGroup
 
+_COMPARED = 8  # pairs on which merged weights are compared with adapters
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelConfig(Optimisation):
-    """`centering` keeps rewards around zero, which a Bradley-Terry loss leaves free."""
+    """`centering` keeps rewards around zero, which a Bradley-Terry loss leaves free.
+
+    `margin` is the lead in reward that a certain preference asks for; a tie asks for none.
+    """
 
     learning_rate: float = 3e-6
     epochs: int = 2
     batch_size: int = 32
     centering: float = 0.01
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,24 +86,28 @@ def train_reward_model(
     """Train a scalar head and the weights under it on preferences and write the model to `out_dir`.
 
     `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
-    `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`.
+    `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
     reward_model = load_scalar_model(config.model_dir, seed=config.seed)
     max_length = within_window(config.max_length, reward_model.model)
     encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, max_length, close_truncated=True)
     encoded = encoder.encode_pairs(data.train)
     encoded.require_signal(len(data.train))
+    adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head="score")
     trajectory = Loop(
         reward_model.model,
         encoded.pairs,
-        RewardObjective(reward_model, centering=config.centering),
+        RewardObjective(reward_model, centering=config.centering, margin=config.margin),
         config=config,
         fingerprint=fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs),
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
     held_out = encoder.encode_pairs(data.held_out).pairs
-    scored = _score_pairs(reward_model, held_out, config.batch_size, progress)
+    if adapters:
+        adapters.save(out_dir)
+        adapters.merge(lambda: torch.cat(pair_rewards(reward_model, encoded.pairs[:_COMPARED])))
+    scored = _score_pairs(reward_model, held_out, config, progress)
     save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
     return RewardModelResult(
         steps=len(trajectory.losses),
@@ -168,15 +179,17 @@ def rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.T
 class RewardObjective:
     """The loss of a batch; accuracy and margin are those of the pairs that have a better side."""
 
-    def __init__(self, reward_model: ScalarModel, *, centering: float) -> None:
+    def __init__(self, reward_model: ScalarModel, *, centering: float, margin: float) -> None:
         self._reward_model = reward_model
         self._centering = centering
+        self._margin = margin
 
     def __call__(self, batch: Sequence[EncodedPair]) -> BatchLoss:
         first, second = pair_rewards(self._reward_model, batch)
         labels = torch.tensor([(pair.probability, pair.weight) for pair in batch], device=first.device)
         probability, weight = labels.unbind(1)
-        preference = weight * soft_log_loss(first - second, probability)
+        lead = self._margin * (2 * probability - 1).abs()
+        preference = weight * soft_log_loss(first - second, probability, lead=lead)
         centre = ((first + second) ** 2).mean()
         with torch.no_grad():
             decided = probability != 0.5
@@ -199,15 +212,15 @@ def pair_rewards(reward_model: ScalarModel, batch: Sequence[EncodedPair]) -> tup
 
 @torch.no_grad()
 def _score_pairs(
-    reward_model: ScalarModel, pairs: Sequence[EncodedPair], batch_size: int, progress: Progress
+    reward_model: ScalarModel, pairs: Sequence[EncodedPair], config: RewardModelConfig, progress: Progress
 ) -> list[ScoredPair]:
     scored: list[ScoredPair] = []
     ordered = sorted(pairs, key=lambda pair: pair.length)
-    for start in range(0, len(ordered), batch_size):
+    for start in range(0, len(ordered), config.batch_size):
         if progress.should_stop():
             raise TrainingStopped(start, len(ordered))
-        batch = ordered[start : start + batch_size]
-        with autocast(reward_model.model.device):
+        batch = ordered[start : start + config.batch_size]
+        with autocast(reward_model.model.device, config.precision):
             first, second = pair_rewards(reward_model, batch)
         scored += map(ScoredPair, batch, first.tolist(), second.tolist())
     return scored

@@ -124,6 +124,15 @@ class TestLosses:
         assert metrics["accuracy"] > 0.5
         assert ("reference_kl" in metrics) == LOSS_SETTINGS[PreferenceLoss(loss)].has_reference
 
+    def test_adapters_are_published_beside_what_they_were_merged_into(self, world: World, believed: Run) -> None:
+        reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
+        lora = {part: RECIPE[part] | {"lora": {"rank": 4}} for part in ("reward_model", "policy")}
+        run = world.drive(world.add_run(RECIPE | lora, believed.prompt_set_id, reuse=reuse))
+        assert run.status is RunStatus.SUCCEEDED
+        for checkpoint in world.rows(Checkpoint, run.id):
+            names = {entry["name"] for entry in checkpoint.manifest["files"]}
+            assert {"model.safetensors", "adapter/adapter_model.safetensors"} <= names
+
     def test_a_second_run_finds_the_reference(self, world: World, believed: Run) -> None:
         reuse = dict.fromkeys((StageKind.SAMPLE, StageKind.PREFER), believed.id)
         other = {"policy": RECIPE["policy"] | {"beta": 0.3, "max_length": 120}}
