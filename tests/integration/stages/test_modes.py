@@ -171,7 +171,7 @@ class TestEveryMode:
         run = world.drive(begun(world, endpoint, asked.mode))
         assert (run.error or {})["code"] == "coverage_below_floor"
         with world.sessions.begin() as session:
-            assert engine.retry(session, session.get_one(Run, run.id))
+            engine.retry(session, session.get_one(Run, run.id))
         assert world.drive(run.id).status is RunStatus.SUCCEEDED
         assert len(endpoint.judge.calls) == asked.calls * 2
         assert {row.invalid_reason for row in world.rows(asked.table, run.id)} == {None}
@@ -193,7 +193,7 @@ class TestPerCriterion:
         assert weights == {("polite", 3.0), ("brief", 1.0)}
 
     def test_a_criterion_without_an_answer_leaves_no_belief(self, world: World, endpoint: RunningJudge) -> None:
-        endpoint.judge.script.faults.extend(["rambling"])
+        endpoint.judge.script.faults.extend(["rambling"] * 2)  # the reply and its repair
         run_id = begun(world, endpoint, Mode.PER_CRITERION, spec={"max_concurrency": 1})
         world.drive(run_id)
         dropped = [row.drop_reason for row in world.rows(Preference, run_id) if row.drop_reason]
