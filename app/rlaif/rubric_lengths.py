@@ -35,7 +35,9 @@ _NUMBER = rf"(\d{{1,6}}|{'|'.join(_NUMBERS)})"
 _UNIT = r"(?:\w+ )?(word|sentence|character|paragraph)s?\b"
 # A length of the whole response: "every sentence has at most 20 words" is one of a part.
 _OF_A_PART = re.compile(
-    r"\b(?:each|every|per|first|last|title|headline|line|bullet|heading|item|subject)\b", re.IGNORECASE
+    r"\b(?:(?:each|every|per|first|last|opening|closing) (?:\w+ )?(?:sentence|paragraph|line|point|section|item|step)"
+    r"|title|headline|heading|subject line|bullet|introduction|conclusion|summary|greeting|quote|example)s?\b",
+    re.IGNORECASE,
 )
 _AT_MOST = re.compile(
     rf"\b(?:at most|no more than|not more than|up to|fewer than|less than|under|below|maximum of|within|shorter than|"

@@ -66,7 +66,7 @@ class TestTrial:
         assert "1 of 2 passed" in shown
         assert "1 of 1 passed" in client("rubrics", "test", made["id"], "--judge", judge, "--revision", "1")
 
-    def test_killed_in_the_middle_it_asks_nothing_twice(self, service: Service) -> None:
+    def test_killed_in_the_middle_it_asks_again_only_what_was_not_stored(self, service: Service) -> None:
         rubric = json.loads((EXAMPLES / "rubric.json").read_text()) | {"name": service.name("killed")}
         rubric["golden_examples"] = [
             PAIR | {"name": f"g{number}", "prompt": f"What is salt, {number}?", "expected": "A"} for number in range(6)
@@ -76,11 +76,12 @@ class TestTrial:
         service.judge.script(latency_s=0.3)
         before = len(service.judge.calls())
         trial = service.post(f"/v1/rubrics/{made['id']}/revisions/1:test", {"judge": judge})
-        wait_for(lambda: len(service.judge.calls()) >= before + 3, what="three calls")
+        wait_for(lambda: service.count("verdicts", trial["id"]) >= 3, what="three verdicts")
         service.kill("worker-io")
+        lost = len(service.judge.calls()) - before - service.count("verdicts", trial["id"])
         service.start("worker-io")
         ended = service.finished(trial["id"])
         golden = service.get(f"/v1/trials/{trial['id']}")["golden"]
         assert (ended["status"], golden["passed"], golden["total"]) == ("succeeded", 6, 6)
         assert service.count("verdicts", trial["id"]) == 12
-        assert len(service.judge.calls()) - before <= 12 + 1
+        assert len(service.judge.calls()) - before == 12 + lost, "only what was not stored is asked again"

@@ -160,6 +160,7 @@ CONTRADICTORY = (
     ("Contains no code.", "Contains a code block."),
     ("Exactly three paragraphs.", "Has between five and seven paragraphs."),
     ("Is no longer than 80 words.", "Is longer than 100 words."),
+    ("At most 50 words.", "Covers every topic in at least 100 words."),
 )
 CONSISTENT = (
     ("Is formal.", "Uses no slang."),
@@ -178,6 +179,7 @@ CONSISTENT = (
     ("Greets the user before the answer.", "Greets the user after the answer."),
     ("At most 100 words.", "At most 900 characters."),
     ("Each sentence has at most 20 words.", "At least 100 words."),
+    ("The summary has at most 50 words.", "At least 100 words."),
 )
 DUPLICATE = (
     ("Cites a source.", "Cites sources."),

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from app.db.ids import Kind, new_id
-from app.db.models import Comparison, Run, RunStatus, Verdict
+from app.db.models import Comparison, Completion, Run, RunStatus, Verdict
 from app.db.session import WriteSession
 from app.repositories.trials import Trial, TriedAnswer
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.golden_outcome import OutcomeKind, summary
+from app.rlaif.messages import Message, Role
+from app.rlaif.pairwise import PairQuestion
+from app.rlaif.rendering import Case, Response, prompt_hash
 from app.rlaif.rubric import Rubric
 from app.schemas.trial import GoldenTestIn, TrialIn, TrialOut
 from app.services import rubrics, trials
+from app.services.delimiters import delimiter_key
 from tests.integration.stages.endpoint import RunningJudge
 from tests.integration.stages.world import World
 
@@ -267,3 +271,54 @@ class TestGoldenExamples:
         assert golden is not None
         assert (golden.total, golden.waiting) == (4, 4)
         assert world.get(Run, made.run.run.id).base_model_id is None
+
+
+class TestWhatReachesTheJudge:
+    """Of a run's prompts: their own criteria and reference, and the comparison's principle, to the letter."""
+
+    def test_a_prompts_criteria_and_reference_and_the_principle(self, world: World, endpoint: RunningJudge) -> None:
+        plain, world.rubric = world.rubric, world.add_rubric(CONTENT)
+        own = [
+            {"name": "brief", "description": "At most five words.", "weight": 3.0},
+            {"name": "true", "description": "Says what the reference says."},
+        ]
+        prompt = {
+            "id": "p",
+            "messages": [{"role": "user", "content": "Is it so?"}],
+            "cohort": "honesty",
+            "split": "train",
+            "candidates": [POLITE, RUDE],
+            "reference": "It is indeed so.",
+            "criteria": own,
+        }
+        recipe = {"stop_after": "judge", "sample": {"source": "prompt_set"}}
+        run_id = world.add_run(recipe, world.add_prompts([prompt]), judge=world.add_judge(endpoint.spec()))
+        world.rubric = plain
+        assert world.drive(run_id).status is RunStatus.SUCCEEDED
+
+        [row] = world.rows(Comparison, run_id)
+        assert row.principle in CONTENT["principles"]
+        texts = {completion.id: completion.text for completion in world.rows(Completion, run_id)}
+        rubric = Rubric.model_validate(CONTENT | {"criteria": [CONTENT["criteria"][0], *own]})
+        case = Case(
+            prompt=(Message(role=Role.USER, content="Is it so?"),),
+            rubric=rubric,
+            key=delimiter_key(world.settings, seed=0),
+            reference="It is indeed so.",
+        )
+        first, second = (
+            Response((Message(role=Role.ASSISTANT, content=texts[id_]),)) for id_ in (row.first_id, row.second_id)
+        )
+        asked = {
+            order: PairQuestion(case, first, second, row.id, order, principle=row.principle).messages()
+            for order in Order
+        }
+        stored = {verdict.order: verdict.prompt_hash for verdict in world.rows(Verdict, run_id)}
+        assert stored == {order: prompt_hash(messages) for order, messages in asked.items()}
+        for messages in asked.values():
+            shown = messages[-1]["content"]
+            assert "brief (weight 3): At most five words." in shown
+            assert "At most twenty words." not in shown
+            assert "true (weight 1): Says what the reference says." in shown
+            assert "It is indeed so." in shown
+            assert f"Principle to keep in mind: {row.principle}" in shown
