@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.ids import Kind, new_id
 from app.db.models import RubricRevision, Run, RunKind, Split
 from app.db.session import WriteSession
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, InvalidInput, NotFound
 from app.repositories.trials import Trial
 from app.rlaif.golden import JudgedPair
 from app.rlaif.messages import Message
@@ -32,6 +33,10 @@ from app.services.tried_pairs import Cohort, tried_pairs
 PAIR = "pair"
 
 
+class PairRefused(InvalidInput):
+    """Raised when a pair cannot be a prompt with two candidates; the message says what is wrong with it."""
+
+
 class NoGoldenExamples(Conflict):
     """Raised when a revision without golden examples is to be tested."""
 
@@ -39,7 +44,7 @@ class NoGoldenExamples(Conflict):
 def create(
     session: WriteSession, project_id: str, rubric_id: str, number: int, *, request: TrialIn, settings: Settings
 ) -> Trial:
-    """A started trial of one pair. Raises NotFound, RunRefused."""
+    """A started trial of one pair. Raises NotFound, PairRefused, RunRefused."""
     revision = rubrics.get_revision(session, project_id, rubric_id, number)
     run = _start(
         session, project_id, revision, request, [_prompt(PAIR, request, golden=False)], principle=request.principle
@@ -50,7 +55,7 @@ def create(
 def create_test(
     session: WriteSession, project_id: str, rubric_id: str, number: int, *, request: GoldenTestIn, settings: Settings
 ) -> Trial:
-    """A started trial of all golden examples. Raises NotFound, NoGoldenExamples, RunRefused."""
+    """A started trial of all golden examples. Raises NotFound, NoGoldenExamples, PairRefused, RunRefused."""
     revision = rubrics.get_revision(session, project_id, rubric_id, number)
     examples = Rubric.model_validate(revision.content).golden_examples
     if not examples:
@@ -117,17 +122,23 @@ def _start(
 
 
 def _prompt(name: str, pair: JudgedPair, *, golden: bool) -> Prompt:
-    return Prompt.model_validate(
-        {
-            "id": name,
-            "messages": [message.as_dict() for message in pair.messages()],
-            "tools": list(pair.tools) or None,
-            "reference": pair.reference,
-            "cohort": Cohort.GOLDEN.value if golden else Cohort.TRIAL.value,
-            "split": Split.TRAIN.value,
-            "candidates": [_candidate(pair.first), _candidate(pair.second)],
-        }
-    )
+    """Raises PairRefused."""
+    content = {
+        "id": name,
+        "messages": [message.as_dict() for message in pair.messages()],
+        "tools": list(pair.tools) or None,
+        "reference": pair.reference,
+        "cohort": Cohort.GOLDEN.value if golden else Cohort.TRIAL.value,
+        "split": Split.TRAIN.value,
+        "candidates": [_candidate(pair.first), _candidate(pair.second)],
+    }
+    try:
+        return Prompt.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        about = f"golden example {name!r}" if golden else "the pair"
+        raise PairRefused(f"{about} cannot be judged: {place}: {first['msg']}") from error
 
 
 def _candidate(response: str | Sequence[Message]) -> object:
