@@ -36,6 +36,7 @@ from app.api import (
     runs,
     secrets,
     trials,
+    verdict_cache,
     verdicts,
 )
 from app.api import keys as api_keys
@@ -56,6 +57,7 @@ ROUTERS = (
     models.router,
     answer_sets.router,
     judges.router,
+    verdict_cache.router,
     calibrations.router,
     canaries.router,
     runs.router,

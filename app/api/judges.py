@@ -11,6 +11,7 @@ from app.api.dependencies import CurrentSettings, NameFilter, Reader, ReadSessio
 from app.api.idempotency import Once
 from app.api.pagination import Paging
 from app.db.ids import Kind
+from app.schemas.endpoint import EndpointOut
 from app.schemas.judge import JudgeIn, JudgeOut
 from app.schemas.page import Page
 from app.services import judges
@@ -47,3 +48,13 @@ def list_judges(caller: Reader, session: ReadSession, paging: Paging, name: Name
 def get_judge(judge_id: JudgeId, caller: Reader, session: ReadSession) -> JudgeOut:
     """Get a judge."""
     return JudgeOut.of(judges.get(session, caller.project_id, judge_id))
+
+
+@router.get("/{judge_id}/endpoint", operation_id="get_judge_endpoint")
+def get_judge_endpoint(judge_id: JudgeId, caller: Reader, session: ReadSession) -> EndpointOut:
+    """Get how the endpoint stands that a judge calls: limits, calls in flight, holds, circuit, recent errors.
+
+    Judges that share address, model and secret share it too. 409 for a judge that calls no endpoint.
+    """
+    spec, shared = judges.endpoint(session, caller.project_id, judge_id)
+    return EndpointOut.of(judge_id, spec, shared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from app.addresses import AddressRefused, is_plain, require_allowed, require_private, resolve
@@ -12,13 +13,16 @@ from app.config import Settings
 from app.db.ids import Kind, new_id
 from app.db.models import Judge
 from app.db.session import WriteSession
-from app.errors import InvalidInput, NotFound
-from app.repositories import judges
+from app.errors import Conflict, InvalidInput, NotFound
+from app.repositories import endpoints, judges
+from app.repositories.endpoints import Place, Shared
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
 from app.rlaif.judges import CascadeJudge, JudgeSpec, LocalJudge, PanelJudge, RemoteJudge, ReplayJudge, members_of
+from app.rlaif.limits import endpoint_key
 from app.services import answer_sets, models, secrets
 
+_SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 COMPOSITE = ("panel", "cascade")
 
 
@@ -32,6 +36,10 @@ class MemberMissing(NotFound):
 
 class MemberRefused(InvalidInput):
     """Raised when a panel or cascade names another panel or cascade."""
+
+
+class NoEndpoint(Conflict):
+    """Raised when the endpoint of a judge is asked for that calls none."""
 
 
 def require_address(spec: JudgeSpec, settings: Settings) -> None:
@@ -103,6 +111,15 @@ def get(session: Session, project_id: str, judge_id: str) -> Judge:
     if (judge := judges.get(session, project_id, judge_id)) is None:
         raise NotFound.of("judge", judge_id)
     return judge
+
+
+def endpoint(session: Session, project_id: str, judge_id: str) -> tuple[RemoteJudge, Shared | None]:
+    """What the workers know of the endpoint that a judge calls. Raises NotFound, NoEndpoint."""
+    spec: JudgeSpec = _SPEC.validate_python(get(session, project_id, judge_id).spec)
+    if not isinstance(spec, RemoteJudge):
+        raise NoEndpoint(f"judge {judge_id!r} is of kind {spec.kind!r} and calls no endpoint")
+    key = endpoint_key(spec.base_url, spec.model, spec.secret)
+    return spec, endpoints.read(session, Place(project_id, key))
 
 
 def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) -> Chunk[Judge]:
