@@ -41,15 +41,15 @@ _VAGUE = _rule(
     r"\b(?:is|are|be|of) (?:poor|bad)\b",
     r"\bpoorly\b",
     r"\b(?:(?:high|low|good|poor|overall|sufficient)[- ]quality|quality of the " + SUBJECT + r")\b",
-    r"\b(?:in)?(?:appropriate|adequate|sufficient)(?:ly)?\b(?! (?:for|to) (?!the " + _WHICH_ONE + r"\b))",
-    r"\b(?:suitable|suitably)\b(?! (?:for|to) (?!the " + _WHICH_ONE + r"\b))",
+    r"\b(?:in)?(?:appropriate|adequate|sufficient)(?:ly)?\b(?! (?:for|to) (?!the (?:\w+ )?" + _WHICH_ONE + r"\b))",
+    r"\b(?:suitable|suitably)\b(?! (?:for|to) (?!the (?:\w+ )?" + _WHICH_ONE + r"\b))",
     r"\bproper(?:ly)?\b(?! (?:noun|name|fraction))",
     r"\b(?:un)?reasonabl[ey]\b(?! (?:doubt|accommodation|person))",
     r"(?<!-)\b(?:effective(?:ly)? (?:way|manner|" + SUBJECT + r")|(?:is|be) effective)\b",
     r"\b(?:is|be) (?:useful|engaging)\b|\bengaging (?:way|manner|tone|style|" + SUBJECT + r")\b",
     r"\bwell[- ](?:written|structured|organi[sz]ed|crafted|thought[- ]out|done|presented|formulated)\b",
     r"\b(?:is|be) (?:better|optimal|ideal)\b(?! than)",
-    r"\betc\b\.?|\band so (?:on|forth)\b",
+    r"\betc\b\.?(?![^()]{0,50}\))|\band so (?:on|forth)\b",
     r"\b(?:as|if|where|when) (?:needed|necessary|appropriate|applicable|suitable)\b",
     r"\bmakes? sense\b|\bthe right (?:thing|way)\b|\buser[- ]friendly\b",
 )
@@ -241,7 +241,7 @@ def rewards_length(text: str) -> Words:
 
 
 _DEGREE = _rule(
-    r"^(?:evaluate|assess|rate|judge|measure|score|grade)s?\b",
+    r"^(?:evaluates?|assess(?:es)?|rates?|judges?|measures?|scores?|grades?)\b(?! (?:if|whether|that)\b)",
     r"^how (?!to\b)\w+",
     r"\b(?:degree|extent|level) to which\b",
     r"\bto what (?:extent|degree)\b",

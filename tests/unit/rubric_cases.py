@@ -42,12 +42,16 @@ GOOD = (
     'Translates idioms by meaning, for example "raining cats and dogs" not as animals.',
     "No longer than needed to answer: no preamble, no closing remarks.",
     "The advice is appropriate for a child of ten.",
+    "Names a source of help (a doctor, a hotline, etc.).",
+    "Evaluates if the judgement agrees with the evidence.",
 )
 BAD: tuple[Case, ...] = (
     ("The response is good.", {"vague"}),
     ("Is of high quality.", {"vague"}),
     ("The answer should be helpful.", {"vague"}),
     ("Uses an appropriate tone.", {"vague"}),
+    ("The answer is appropriate to the specific context.", {"vague"}),
+    ("Assesses how well the sources are used.", {"missing_anchors"}),
     ("Provides a reasonable amount of detail.", {"vague"}),
     ("Is well-written.", {"vague"}),
     ("Gives sufficient context where necessary.", {"vague"}),

@@ -47,7 +47,7 @@ class Score:
 
 
 class TestDescriptions:
-    """Over (criterion, kind) decisions: precision 1.0 and recall 1.0 on 78 criteria that the rules were tuned on, and
+    """Over (criterion, kind) decisions: precision 1.0 and recall 1.0 on 82 criteria that the rules were tuned on, and
     the same on 50 that were written before the rules and not tuned on."""
 
     def test_tuned_on(self) -> None:
@@ -61,7 +61,7 @@ class TestDescriptions:
 
     def test_the_tables_are_large_enough_to_say_so(self) -> None:
         good = [text for text, wanted in (*TUNED_ON, *HELD_OUT) if not wanted]
-        assert (len(TUNED_ON), len(HELD_OUT), len(good)) == (78, 50, 61)
+        assert (len(TUNED_ON), len(HELD_OUT), len(good)) == (82, 50, 63)
 
     @pytest.mark.parametrize("text", [text for text, wanted in TUNED_ON if wanted])
     def test_each_finding_says_where_why_and_what_to_do(self, text: str) -> None:
