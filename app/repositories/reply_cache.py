@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import LargeBinary, any_, delete, func, literal, select, text
+from sqlalchemy import LargeBinary, any_, cast, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -17,11 +17,9 @@ from app.rlaif.reply_keys import Kept, Remembered
 
 _ADD = text("""
 INSERT INTO verdict_cache (project_id, key, reply, prompt_tokens, completion_tokens, cost_usd)
-SELECT :project, key, reply::jsonb, prompt_tokens, completion_tokens, cost_usd
-FROM unnest(
-    CAST(:keys AS bytea[]), CAST(:replies AS text[]), CAST(:prompt_tokens AS int[]),
-    CAST(:completion_tokens AS int[]), CAST(:costs AS numeric[])
-) AS row (key, reply, prompt_tokens, completion_tokens, cost_usd)
+SELECT :project, key, reply, prompt_tokens, completion_tokens, cost_usd
+FROM json_to_recordset(CAST(:replies AS json))
+    AS row (key bytea, reply jsonb, prompt_tokens int, completion_tokens int, cost_usd numeric)
 ON CONFLICT (project_id, key) DO UPDATE SET reply = excluded.reply, prompt_tokens = excluded.prompt_tokens,
     completion_tokens = excluded.completion_tokens, cost_usd = excluded.cost_usd, created_at = now()
 """)
@@ -31,13 +29,14 @@ def recall(
     session: Session, project_id: str, keys: Collection[bytes], *, max_age_days: float | None
 ) -> dict[bytes, Remembered]:
     """Those of the replies that are stored, and no older than asked for."""
+    wanted = cast(func.string_to_array(",".join(map(_hex, keys)), ","), ARRAY(LargeBinary))  # one parameter for all
     query = select(
         CachedReply.key,
         CachedReply.reply,
         CachedReply.prompt_tokens,
         CachedReply.completion_tokens,
         CachedReply.cost_usd,
-    ).where(CachedReply.project_id == project_id, CachedReply.key == any_(literal(list(keys), ARRAY(LargeBinary))))
+    ).where(CachedReply.project_id == project_id, CachedReply.key == any_(wanted))
     if max_age_days is not None:
         query = query.where(CachedReply.created_at > func.now() - _days(max_age_days))
     return {
@@ -51,18 +50,8 @@ def remember(session: Session, project_id: str, replies: Sequence[Kept]) -> None
     latest = {each.key: each.remembered for each in replies}
     if not latest:
         return
-    found = sorted(latest.items())  # by key, so that two writers wait for each other in one order
-    session.execute(
-        _ADD,
-        {
-            "project": project_id,
-            "keys": [key for key, _ in found],
-            "replies": [_json(each.reply) for _, each in found],
-            "prompt_tokens": [each.prompt_tokens for _, each in found],
-            "completion_tokens": [each.completion_tokens for _, each in found],
-            "costs": [each.cost_usd for _, each in found],
-        },
-    )
+    rows = [_row(key, each) for key, each in sorted(latest.items())]  # two writers wait for each other in one order
+    session.execute(_ADD, {"project": project_id, "replies": json.dumps(rows, separators=(",", ":"))})
 
 
 def forget(session: Session, project_id: str, *, older_than_days: float | None) -> int:
@@ -77,12 +66,27 @@ def _days(count: float) -> Any:
     return func.make_interval(0, 0, 0, 0, 0, 0, count * 86_400)
 
 
-def _json(reply: Reply) -> str:
+def _row(key: bytes, kept: Remembered) -> dict[str, Any]:
+    return {
+        "key": _hex(key),
+        "reply": _document(kept.reply),
+        "prompt_tokens": kept.prompt_tokens,
+        "completion_tokens": kept.completion_tokens,
+        "cost_usd": str(kept.cost_usd),
+    }
+
+
+def _hex(key: bytes) -> str:
+    """As PostgreSQL reads and writes a bytea."""
+    return f"\\x{key.hex()}"
+
+
+def _document(reply: Reply) -> dict[str, Any]:
     tokens = [
         [storable(token.text), {storable(name): at for name, at in token.alternatives.items()}]
         for token in reply.tokens
     ]
-    return json.dumps({"text": storable(reply.text), "finish": reply.finish, "tokens": tokens}, separators=(",", ":"))
+    return {"text": storable(reply.text), "finish": reply.finish, "tokens": tokens}
 
 
 def _reply(stored: dict[str, Any]) -> Reply:
