@@ -15,14 +15,15 @@ from typing import Any
 from app.rlaif.annotation import GivenAnswer
 from app.rlaif.prompt import MOST_CANDIDATES, Prompt
 
-_ABOUT_CANDIDATES = {"id", "candidates", "authors", "preferences", "annotations"}
+_ABOUT_CANDIDATES = {"candidates", "authors", "preferences", "annotations"}
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedPair:
     """Two candidates of one prompt and what people answered: A is the first. `prompt` holds a Prompt's other fields.
 
-    Pairs of one prompt share its `prompt_key`. `authors` are families of models, None where unknown.
+    Pairs of one prompt share its `prompt_key`; where its author gave it an id, that is a part of what it is: a data set
+    may ask the same twice. `authors` are families of models, None where unknown.
     """
 
     prompt_key: str
@@ -39,7 +40,7 @@ class AnnotatedPair:
 def pairs_of(prompt: Prompt) -> Iterator[AnnotatedPair]:
     """The pairs of a prompt's candidates that have annotations, the lower index first; answers are turned to match."""
     fields = prompt.model_dump(mode="json", exclude_none=True, exclude=_ABOUT_CANDIDATES)
-    candidates = prompt.model_dump(mode="json", include={"candidates"})["candidates"]
+    candidates = prompt.model_dump(mode="json", exclude_none=True, include={"candidates"})["candidates"]
     authors = prompt.authors or (None,) * len(candidates)
     given: dict[tuple[int, int], list[GivenAnswer]] = {}
     for known in prompt.annotations:
@@ -106,8 +107,8 @@ class _AnnotatedPrompt:
 
     def as_dict(self, id_: str) -> dict[str, Any]:
         return {
-            "id": id_,
             **self.prompt,
+            "id": id_,
             "candidates": self.candidates,
             "authors": self.authors,
             "annotations": list(self.annotations.values()),

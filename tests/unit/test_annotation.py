@@ -103,9 +103,14 @@ class TestAnnotatedPairs:
         assert (second.candidates, second.given) == (("x", "z"), (GivenAnswer("ada", B), GivenAnswer("bo", TIE)))
 
     def test_a_pair_is_known_by_its_prompt_and_candidates(self) -> None:
-        one, again = (next(pairs_of(prompt(id=id_, annotations=[said(0, 1, "ada")]))) for id_ in ("1", "2"))
-        other = next(pairs_of(prompt(reference="r", annotations=[said(0, 1, "ada")])))
-        assert one.content_hash == again.content_hash != other.content_hash
+        """And by its id: a data set may ask the same twice, and hear different answers."""
+        given = [said(0, 1, "ada")]
+        one, again, other, named = (
+            next(pairs_of(prompt(annotations=given, **changes)))
+            for changes in ({}, {"authors": ["x", "y", "z"]}, {"reference": "r"}, {"id": "1"})
+        )
+        assert one.content_hash == again.content_hash
+        assert len({one.content_hash, other.content_hash, named.content_hash}) == 3
 
     @given(st.data())
     def test_pairs_come_back_from_the_prompts_that_hold_them(self, data: st.DataObject) -> None:
