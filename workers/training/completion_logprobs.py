@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from workers.training.pairs import pad_right
@@ -36,17 +37,30 @@ class CompletionScorer:
 
         With gradients where they are enabled.
         """
-        return self._packed(groups) if self.shares_prompts else self._padded(groups)
+        if self.shares_prompts:
+            packing = Packing.of(groups, device=self.device)
+            return packing.per_completion(self._packed(packing))
+        values, answered = self._padded(groups)
+        return values.new_zeros(answered.shape).masked_scatter(answered, values).sum(dim=1)
 
-    def _packed(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
-        packing = Packing.of(groups, device=self.device)
+    def by_token(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
+        """Log-probabilities (completions, longest) of every token, 0 behind a completion's end; with gradients too."""
+        if self.shares_prompts:
+            packing = Packing.of(groups, device=self.device)
+            return packing.rows(self._packed(packing))
+        values, answered = self._padded(groups)
+        return pad_sequence(list(torch.split(values, answered.sum(dim=1).tolist())), batch_first=True)
+
+    def _packed(self, packing: Packing) -> torch.Tensor:
+        """Of all completions' tokens (tokens,), one completion after the other."""
         if not self._head_is_plain:
             logits = self._model(**packing.inputs(), logits_to_keep=packing.before).logits[0]
-            return packing.per_completion(_logprobs(logits, packing.targets))
+            return _logprobs(logits, packing.targets)
         hidden = self._model.base_model(**packing.inputs()).last_hidden_state[0]
-        return packing.per_completion(self._through_head(hidden.index_select(0, packing.before), packing.targets))
+        return self._through_head(hidden.index_select(0, packing.before), packing.targets)
 
-    def _padded(self, groups: Sequence[PromptGroup]) -> torch.Tensor:
+    def _padded(self, groups: Sequence[PromptGroup]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and where in their rows (completions, longest row - 1) those tokens stand."""
         rows = [([*group.prompt, *each], len(group.prompt)) for group in groups for each in group.completions]
         ids, mask = (part.to(self.device) for part in pad_right([row for row, _ in rows], pad_id=0))
         starts = torch.tensor([start for _, start in rows], device=self.device)
@@ -59,7 +73,7 @@ class CompletionScorer:
         else:
             full = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
             values = _logprobs(full[:, :-1][answered], targets)
-        return values.new_zeros(answered.shape).masked_scatter(answered, values).sum(dim=1)
+        return values, answered
 
     def _through_head(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (tokens,) of targets given hidden states (tokens, size)."""

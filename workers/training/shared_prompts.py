@@ -183,8 +183,12 @@ class Packing:
 
     def per_completion(self, values: torch.Tensor) -> torch.Tensor:
         """Sums (completions,) of values (completion tokens,)."""
+        return self.rows(values).sum(dim=1)
+
+    def rows(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (completion tokens,) as (completions, longest), 0 behind a completion's end."""
         placed = values.new_zeros(len(self.completions.tokens))
-        return placed.index_copy(0, self.completions.homes[0][1], values).view(-1, self.completions.width).sum(dim=1)
+        return placed.index_copy(0, self.completions.homes[0][1], values).view(-1, self.completions.width)
 
 
 def _contexts(p: torch.Tensor, c: torch.Tensor, owner: torch.Tensor, turn: torch.Tensor) -> PaddedRows:
