@@ -235,19 +235,33 @@ class TestMissingVerdicts:
         assert world.rows(Verdict, run.id) == []
 
     def test_the_secret_of_the_host_is_sent(self, world: World) -> None:
-        with world.sessions.begin() as session:
-            secrets.create(
-                WriteSession(session),
-                world.project,
-                name="key",
-                host="127.0.0.1",
-                value=SecretStr("right"),
-                settings=world.settings,
-            )
+        _store_key(world, "key", host="127.0.0.1")
         with RunningJudge(ScriptedJudge(key="right")) as endpoint:
             judge = world.add_judge(endpoint.spec(secret="key"))
             run = world.drive(world.add_run(RECIPE, world.add_prompts(prompts_with(*TEXTS)), judge=judge))
         assert run.status is RunStatus.SUCCEEDED
+
+    def test_a_key_goes_nowhere_when_the_judges_address_has_become_another(self, world: World) -> None:
+        """The endpoint is the same and allowed; only its host is written differently than the key's."""
+        _store_key(world, "other", host="judge.example.com")
+        with RunningJudge(ScriptedJudge(key="right")) as endpoint:
+            judge = world.add_judge(endpoint.spec(secret="other"))
+            run = world.drive(world.add_run(RECIPE, world.add_prompts(prompts_with(*TEXTS)), judge=judge))
+            assert endpoint.judge.calls == []
+        assert (run.status, (run.error or {})["code"]) == (RunStatus.FAILED, "secret_host_mismatch")
+        assert "judge.example.com" in (run.error or {})["detail"]
+
+
+def _store_key(world: World, name: str, *, host: str) -> None:
+    with world.sessions.begin() as session:
+        secrets.create(
+            WriteSession(session),
+            world.project,
+            name=name,
+            host=host,
+            value=SecretStr("right"),
+            settings=world.settings,
+        )
 
 
 class TestBudget:
