@@ -157,6 +157,12 @@ async def _length(_request: web.Request, completion: dict[str, Any]) -> web.Stre
     return _said(completion, "Let me think about this step", finish_reason="length")
 
 
+@_fault("note-on-no-turn")
+async def _note_on_no_turn(_request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
+    notes = [{"response": "A", "turn": 99, "note": "Looked at."}]
+    return _said(completion, json.dumps({"notes": notes, "answer": "A"}))
+
+
 @_fault("no-usage")
 async def _no_usage(_request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
     del completion["usage"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Completion, CompletionSource, Split
 from app.repositories.units import among
+from app.rlaif.messages import Message, Role
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """A stored completion; `tokens` counts its stop token, where it has one."""
+    """A stored completion; `tokens` counts its stop token, where it has one. A trajectory has its `turns`, and its
+    transcript for `text`."""
 
     id: str
     prompt_id: str
@@ -24,6 +27,14 @@ class CompletionRow:
     prompt_tokens: int | None
     tokens: int | None
     reward: float | None
+    turns: list[dict[str, Any]] | None = None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The assistant's one turn, or all turns of a trajectory."""
+        if self.turns is None:
+            return (Message(role=Role.ASSISTANT, content=self.text),)
+        return tuple(Message.model_validate(turn) for turn in self.turns)
 
     @property
     def length(self) -> int:
@@ -40,6 +51,7 @@ _COLUMNS = (
     Completion.prompt_tokens,
     Completion.tokens,
     Completion.reward,
+    Completion.turns,
 )
 
 

@@ -41,7 +41,7 @@ class IncomingPrompt:
     split: Split
     reference: str | None
     criteria: list[dict[str, Any]]
-    candidates: list[str]
+    candidates: list[str | list[dict[str, Any]]]
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]

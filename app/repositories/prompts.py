@@ -26,7 +26,7 @@ class PromptRow:
     tools: list[dict[str, Any]] | None
     reference: str | None
     criteria: list[dict[str, Any]]
-    candidates: list[str]
+    candidates: list[str | list[dict[str, Any]]]
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]

@@ -118,6 +118,8 @@ def preference_texts(
             Prompt.tools,
             first.text.label("first"),
             second.text.label("second"),
+            first.turns.label("first_turns"),
+            second.turns.label("second_turns"),
         )
         .join(Comparison, Comparison.id == Preference.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session
 
 from app.db.models import Prompt, RubricRevision, Split
@@ -16,6 +17,12 @@ def revision(session: Session, project_id: str, revision_id: str) -> RubricRevis
 def has_candidates(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
     """Whether any prompt, of one split or of both, brings two candidates to compare."""
     return _any_prompt(session, prompt_set_id, split, func.jsonb_array_length(Prompt.candidates) >= 2)
+
+
+def has_trajectories(session: Session, prompt_set_id: str) -> bool:
+    """Whether any train prompt brings a candidate of more than one turn."""
+    found = func.jsonb_path_exists(Prompt.candidates, cast('$[*] ? (@.type() == "array")', JSONPATH))
+    return _any_prompt(session, prompt_set_id, Split.TRAIN, found)
 
 
 def has_preferences(session: Session, prompt_set_id: str) -> bool:

@@ -6,21 +6,11 @@ import operator
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.rlaif.messages import Content, Message, Role
+from app.rlaif.messages import Chat, Message, Role, Spoken, as_turns
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,99}$")]
-Spoken = Annotated[Content, StringConstraints(min_length=1)]
-Turns = Annotated[tuple[Message, ...], Field(min_length=1, max_length=1000)]
-
-
-def _form(value: object) -> str:
-    return "turns" if isinstance(value, list | tuple) else "text"
-
-
-Chat = Annotated[Annotated[Spoken, Tag("text")] | Annotated[Turns, Tag("turns")], Discriminator(_form)]
-"""A text, or chat messages."""
 
 
 class Expected(StrEnum):
@@ -60,11 +50,6 @@ class JudgedPair(BaseModel):
         if isinstance(self.prompt, str):
             return (Message(role=Role.USER, content=self.prompt),)
         return self.prompt
-
-
-def as_turns(response: Chat) -> tuple[Message, ...]:
-    """A text is the assistant's only turn."""
-    return (Message(role=Role.ASSISTANT, content=response),) if isinstance(response, str) else response
 
 
 class GoldenExample(JudgedPair):

@@ -7,16 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.rlaif.annotation import Annotator
 from app.rlaif.checks import InvalidRubric, validate_rubric
 from app.rlaif.comparison import Answer
-from app.rlaif.messages import Content, Message, Role
+from app.rlaif.messages import Chat, Content, Message, Role, as_response
 from app.rlaif.rubric import Criterion, Rubric
 
 MOST_CANDIDATES = 64
-Candidate = Annotated[Content, StringConstraints(min_length=1)]
+Candidate = Annotated[Chat, AfterValidator(as_response)]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Author = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Cohort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}$")]
@@ -82,7 +82,7 @@ class Prompt(BaseModel):
         (), description="Criteria for this prompt alone; one of the same name replaces the rubric's"
     )
     candidates: Annotated[tuple[Candidate, ...], Field(max_length=MOST_CANDIDATES)] = Field(
-        (), description="Ready-made responses"
+        (), description="Ready-made responses: texts, or trajectories as chat messages with tool calls and results"
     )
     preferences: Annotated[tuple[KnownPreference, ...], Field(max_length=2016)] = Field(
         (), description="Ready-made preferences between the candidates"

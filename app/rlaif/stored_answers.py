@@ -18,8 +18,8 @@ ANSWERS_FILE = "answers.jsonl"
 _VOTES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _ABOUT_THE_CALL = frozenset(
     (
-        *("id", "run_id", "purpose", "judge_id", "created_at", "scores"),
-        *("prompt_tokens", "completion_tokens", "cost_usd", "latency_s", "attempts"),
+        *("id", "run_id", "purpose", "judge_id", "created_at", "scores", "notes", "weight"),
+        *("prompt_tokens", "completion_tokens", "cost_usd", "latency_s", "attempts", "cached", "saved_usd"),
     )
 )
 """An exported verdict's fields that say nothing of its answer."""
@@ -50,6 +50,9 @@ class StoredAnswer(BaseModel):
     comparison_id: _Text | None = None
     prompt_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     repeat: Annotated[int, Field(strict=True, ge=0, lt=1000)] = 0
+    criterion: Annotated[str, StringConstraints(max_length=100)] = Field(
+        "", description="Which criterion was judged alone; empty for the whole rubric"
+    )
     probability: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = Field(
         None, description="P(the first is better)"
     )
@@ -81,9 +84,13 @@ class StoredAnswer(BaseModel):
         if self.prompt_hash is not None:
             return _by_prompt(self.prompt_hash, self.repeat)
         if self.prompt_id is None or self.first is None or self.second is None:
-            return _by_comparison(self.comparison_id or "", self.order, self.repeat)
+            return _by_comparison(self.comparison_id or "", self.order, self._part)
         shown = (self.first, self.second) if self.order is Order.AB else (self.second, self.first)
-        return _by_candidates(self.prompt_id, shown, self.repeat)
+        return _by_candidates(self.prompt_id, shown, self._part)
+
+    @property
+    def _part(self) -> str:
+        return _part(self.repeat, self.criterion)
 
     def presented(self) -> PresentedAnswer:
         """The answer about what was shown first. Raises ValueError for an INVALID one without a reason."""
@@ -93,21 +100,26 @@ class StoredAnswer(BaseModel):
 
 def keys_of(question: PairQuestion, *, asked: str) -> tuple[str, ...]:
     """Under which keys an answer to the question may be stored; `asked` is its prompt's hash."""
-    keys = (_by_prompt(asked, question.repeat), _by_comparison(question.comparison_id, question.order, question.repeat))
+    part = _part(question.repeat, question.criterion)
+    keys = (_by_prompt(asked, question.repeat), _by_comparison(question.comparison_id, question.order, part))
     one, other = (response.candidate for response in question.shown)
     if one is None or other is None:
         return keys
-    return (*keys, _by_candidates(question.case.prompt_id, (one, other), question.repeat))
+    return (*keys, _by_candidates(question.case.prompt_id, (one, other), part))
 
 
 def _by_prompt(prompt_hash: str, repeat: int) -> str:
     return f"prompt {repeat} {prompt_hash}"
 
 
-def _by_comparison(comparison_id: str, order: Order, repeat: int) -> str:
-    return f"comparison {repeat} {order} {comparison_id}"
+def _by_comparison(comparison_id: str, order: Order, part: str) -> str:
+    return f"comparison {part} {order} {comparison_id}"
 
 
-def _by_candidates(prompt_id: str, shown: tuple[int, int], repeat: int) -> str:
+def _by_candidates(prompt_id: str, shown: tuple[int, int], part: str) -> str:
     """By the two candidates in the order in which they are shown: which of them counts as the first says nothing."""
-    return f"candidates {repeat} {shown[0]} {shown[1]} {prompt_id}"
+    return f"candidates {part} {shown[0]} {shown[1]} {prompt_id}"
+
+
+def _part(repeat: int, criterion: str) -> str:
+    return f"{repeat} {criterion!r}"

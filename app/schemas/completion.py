@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +22,8 @@ class CompletionOut(BaseModel):
     source: CompletionSource
     prompt_id: str = Field(examples=["prompt_01m7xk5mgzeyva4mageqj2tqtk"])
     position: int = Field(description="Counts from 0 within prompt and source", examples=[2])
-    text: str = Field(examples=["Tides follow the moon. Happy to help!"])
+    text: str = Field(description="Of a trajectory its transcript", examples=["Tides follow the moon. Happy to help!"])
+    turns: list[dict[str, Any]] | None = Field(description="The chat messages of a trajectory", examples=[None])
     finish_reason: str = Field(description="stop, length or imported", examples=["stop"])
     prompt_tokens: int | None = Field(examples=[21])
     tokens: int | None = Field(examples=[11])

@@ -78,7 +78,7 @@ class PromptOut(BaseModel):
     split: str = Field(examples=["train"])
     reference: str | None
     criteria: list[dict[str, Any]]
-    candidates: list[str]
+    candidates: list[str | list[dict[str, Any]]]
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]

@@ -9,6 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.models import Purpose
 from app.rlaif.comparison import Answer, InvalidReason, Order
+from app.rlaif.questions import Side
+
+
+class NoteOut(BaseModel):
+    """What a judge remarked of one turn of one of the two completions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    side: Side
+    turn: int = Field(description="Counts from 1", examples=[3])
+    note: str = Field(examples=["Books the flight before the price was confirmed."])
 
 
 class VerdictOut(BaseModel):
@@ -23,6 +34,8 @@ class VerdictOut(BaseModel):
     judge_id: str = Field(examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"])
     order: Order
     repeat: int = Field(examples=[0])
+    criterion: str = Field(description="What was judged alone; empty for the whole rubric", examples=[""])
+    weight: float = Field(description="What the criterion counts in the whole", examples=[1.0])
     answer: Answer
     probability: float | None = Field(description="P(first is better); null when INVALID", examples=[0.83])
     invalid_reason: InvalidReason | None = Field(examples=[None])
@@ -34,4 +47,5 @@ class VerdictOut(BaseModel):
     latency_s: float = Field(examples=[0.41])
     attempts: int = Field(description="Calls that the answer took", examples=[1])
     scores: dict[str, Any] | None = Field(description="Per criterion, where the judge gives them", examples=[None])
+    notes: list[NoteOut] | None = Field(description="On single turns of trajectories", examples=[None])
     created_at: datetime

@@ -80,7 +80,7 @@ def as_openai(rows: Iterable[Sequence[Row[Any]]]) -> Iterator[list[OpenAIPrefere
 
 
 def _trl(row: Row[Any]) -> TrlPreference:
-    first, second = _answer(row.first), _answer(row.second)
+    first, second = _answer(row.first, row.first_turns), _answer(row.second, row.second_turns)
     better, worse = (first, second) if row.probability > 0.5 else (second, first)
     return TrlPreference(
         prompt=row.messages,
@@ -99,8 +99,9 @@ def _openai(item: TrlPreference) -> OpenAIPreference:
     )
 
 
-def _answer(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": text}]
+def _answer(text: str, turns: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """A trajectory is all of its turns."""
+    return [{"role": "assistant", "content": text}] if turns is None else turns
 
 
 class _Sink(io.RawIOBase):

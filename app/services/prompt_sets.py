@@ -23,6 +23,7 @@ from app.repositories import prompt_sets
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice, walk
 from app.repositories.prompt_sets import Clash, IncomingPrompt
+from app.rlaif.messages import as_json
 from app.rlaif.prompt import Prompt
 
 MOST_ERRORS = 100
@@ -184,7 +185,7 @@ class _Intake:
             split=Split(prompt.split or Split.TRAIN),
             reference=prompt.reference,
             criteria=[criterion.model_dump(mode="json") for criterion in prompt.criteria],
-            candidates=list(prompt.candidates),
+            candidates=[as_json(candidate) for candidate in prompt.candidates],
             preferences=[known.model_dump(mode="json") for known in prompt.preferences],
             authors=list(prompt.authors),
             annotations=[known.model_dump(mode="json") for known in prompt.annotations],

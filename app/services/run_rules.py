@@ -76,6 +76,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
     _require_rubric(session, plan)
     _require_prompts(plan)
     _require_imports(session, plan)
+    _require_texts(session, plan)
     if store is not None:
         _require_room(store, plan)
     _require_people(session, plan)
@@ -221,6 +222,18 @@ def _require_people(session: Session, plan: Plan) -> None:
         rubric=plan.rubric,
         calibration_ids=gates.calibrations_of(plan.recipe, plan.judge, plan.evaluation_judge),
     )
+
+
+def _require_texts(session: Session, plan: Plan) -> None:
+    trained = {StageKind.REWARD_MODEL, StageKind.POLICY} & set(plan.recipe.stages())
+    if not trained or plan.recipe.sample.source != "prompt_set":
+        return
+    if run_parts.has_trajectories(session, plan.prompt_set.id):
+        raise RunRefused(
+            f"train prompts of {plan.prompt_set.id!r} bring trajectories, which are judged and not trained on: set "
+            "recipe.stop_after to 'prefer' and export the preferences, or bring candidates that are texts",
+            field="recipe.stop_after",
+        )
 
 
 def _require_room(store: ArtifactStore, plan: Plan) -> None:

@@ -5,7 +5,7 @@ One pair is a trial; all golden examples of a revision are its test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from app.db.session import WriteSession
 from app.errors import Conflict, InvalidInput, NotFound
 from app.repositories.trials import Trial
 from app.rlaif.golden import JudgedPair
-from app.rlaif.messages import Message
+from app.rlaif.messages import as_json
 from app.rlaif.modes import Mode
 from app.rlaif.prompt import Prompt
 from app.rlaif.recipe import JudgeConfig, Recipe, SampleConfig, StageKind
@@ -130,7 +130,7 @@ def _prompt(name: str, pair: JudgedPair, *, golden: bool) -> Prompt:
         "reference": pair.reference,
         "cohort": Cohort.GOLDEN.value if golden else Cohort.TRIAL.value,
         "split": Split.TRAIN.value,
-        "candidates": [_candidate(pair.first), _candidate(pair.second)],
+        "candidates": [as_json(pair.first), as_json(pair.second)],
     }
     try:
         return Prompt.model_validate(content)
@@ -139,7 +139,3 @@ def _prompt(name: str, pair: JudgedPair, *, golden: bool) -> Prompt:
         place = ".".join(map(str, first["loc"]))
         about = f"golden example {name!r}" if golden else "the pair"
         raise PairRefused(f"{about} cannot be judged: {place}: {first['msg']}") from error
-
-
-def _candidate(response: str | Sequence[Message]) -> object:
-    return response if isinstance(response, str) else [turn.as_dict() for turn in response]

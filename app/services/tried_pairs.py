@@ -29,7 +29,7 @@ from app.rlaif.golden import GoldenExample
 from app.rlaif.golden_outcome import answers_by_order, outcome
 from app.rlaif.instruments import EQUAL_VOTES, Instrument
 from app.rlaif.judges import JudgeSpec, calibration_of
-from app.rlaif.messages import Message, Role
+from app.rlaif.messages import Message
 from app.rlaif.modes import Mode
 from app.rlaif.pairwise import PairQuestion
 from app.rlaif.pointwise import PointQuestion
@@ -197,7 +197,7 @@ class _Asked:
 
     def _response(self, id_: str) -> Response:
         row = self.completions[id_]
-        return Response((Message(role=Role.ASSISTANT, content=row.text),), row.position)
+        return Response(row.messages, row.position)
 
 
 def _as_put(question: Question, hash_: str | None) -> ChatMessages | None:

@@ -10,7 +10,6 @@ from app.db.models import CompletionSource
 from app.repositories.completions import CompletionRow
 from app.rlaif.comparison import Order
 from app.rlaif.listwise import ListQuestion, Ranked
-from app.rlaif.messages import Message, Role
 from app.rlaif.modes import Mode
 from app.rlaif.pairwise import PairQuestion
 from app.rlaif.pointwise import PointQuestion
@@ -79,7 +78,7 @@ class PromptQuestions:
     def _response(self, row: CompletionRow) -> Response:
         if row.id not in self._responses:
             candidate = row.position if row.source is CompletionSource.IMPORTED else None
-            self._responses[row.id] = Response((Message(role=Role.ASSISTANT, content=row.text),), candidate)
+            self._responses[row.id] = Response(row.messages, candidate)
         return self._responses[row.id]
 
 

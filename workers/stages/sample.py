@@ -12,6 +12,7 @@ from app.db.models import Completion, CompletionSource, Split
 from app.repositories.completions import completions_of
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
+from app.rlaif.messages import Message, transcript
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.seeds import derive_seed
 from workers.sampling.engine import PromptTooLong, SampledCompletion, SampleRequest, SamplingStopped
@@ -150,9 +151,11 @@ def _row(context: StageContext, completion: SampledCompletion, source: Completio
 
 
 def _candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, Any]]:
-    for position, text in enumerate(prompt.candidates):
+    for position, candidate in enumerate(prompt.candidates):
+        turns = None if isinstance(candidate, str) else tuple(map(Message.model_validate, candidate))
         yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
-            "text": text,
+            "text": candidate if turns is None else transcript(turns),
+            "turns": None if turns is None else candidate,
             "finish_reason": "imported",
             "prompt_tokens": None,
             "tokens": None,

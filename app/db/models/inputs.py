@@ -94,7 +94,7 @@ class Prompt(Base):
     split: Mapped[Split] = mapped_column(enum_column(Split))
     reference: Mapped[Long | None]
     criteria: Mapped[JsonList]  # per-prompt app.rlaif.rubric.Criterion
-    candidates: Mapped[JsonList]  # ready-made completions: text
+    candidates: Mapped[JsonList]  # ready-made completions: texts, or trajectories as lists of messages
     preferences: Mapped[JsonList]  # [{"first": 0, "second": 1, "probability": 0.9}], indices into candidates
     # The two below came later: a row from before has none.
     authors: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # family of each candidate

@@ -60,7 +60,7 @@ class Completion(Base):
     prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
     position: Mapped[int] = mapped_column(SmallInteger)
     text: Mapped[Long]
-    turns: Mapped[JsonList | None]  # a whole trajectory as chat messages; `text` is then its last answer
+    turns: Mapped[JsonList | None]  # a whole trajectory as chat messages; `text` is then its transcript
     finish_reason: Mapped[str] = mapped_column(String(16))  # stop | length | imported
     prompt_tokens: Mapped[int | None] = mapped_column(Integer)
     tokens: Mapped[int | None] = mapped_column(Integer)
