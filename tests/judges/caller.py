@@ -16,9 +16,8 @@ from app.repositories.endpoints import Place
 from app.rlaif.judges import OpenAIJudge
 from app.rlaif.limits import endpoint_key
 from tests.judges.questions import POLITE, RUDE, both_orders
-from workers.judges.build import dialect_of
+from workers.judges.build import build_judge
 from workers.judges.limits import SharedLimits, Stated
-from workers.judges.openai import EndpointJudge
 from workers.judges.protocol import JudgeUnavailable
 
 
@@ -35,9 +34,7 @@ async def ask(arguments: argparse.Namespace) -> Counter[str]:
     sessions = make_session_factory(make_engine(Settings(database_url=arguments.database), pool_size=2))
     place = Place(arguments.project, endpoint_key(spec.base_url, spec.model, spec.secret))
     limits = SharedLimits(sessions.begin, place, Stated.of(spec))
-    judge = EndpointJudge(
-        spec, dialect_of(spec), api_key=None, may_spend=lambda: True, private_networks=(), limits=limits
-    )
+    judge = build_judge(spec, may_spend=lambda: True, limits=limits)
     counted: Counter[str] = Counter()
     try:
         async for judged in judge.judge(both_orders([(POLITE, RUDE)] * (arguments.questions // 2))):
