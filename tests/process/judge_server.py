@@ -24,12 +24,12 @@ class Call:
 
 
 class JudgeServer:
-    """`tests.scripted_judge` with a rubric, on a free port; it refuses calls without `key`."""
+    """`tests.scripted_judge` with a rubric; it refuses calls without `key`. Port 0 is a free one."""
 
-    def __init__(self, directory: Path, *, rubric: Path, key: str) -> None:
+    def __init__(self, directory: Path, *, rubric: Path, key: str, port: int = 0) -> None:
         self.journal = directory / "calls.jsonl"
         self.journal.touch()
-        argv = [sys.executable, "-m", "tests.scripted_judge", "--journal", str(self.journal)]
+        argv = [sys.executable, "-m", "tests.scripted_judge", "--port", str(port), "--journal", str(self.journal)]
         self._process = subprocess.Popen(
             [*argv, "--rubric", str(rubric), "--key", key], stdout=subprocess.PIPE, text=True
         )
