@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from app.schemas.trial import GoldenTestIn, TrialIn, TrialOut
 from app.services import rubrics, trials
 from app.services.delimiters import delimiter_key
 from tests.integration.stages.endpoint import RunningJudge
+from tests.integration.stages.labelled import add_composite
 from tests.integration.stages.world import World
 
 POLITE, RUDE = "Thank you for asking. It is so.", "It is so."
@@ -215,6 +217,31 @@ class TestTrial:
         for answer in by_order(tried.pair(judge)).values():
             assert answer.messages is not None
             assert "JSON object" in answer.messages[0]["content"]
+
+    def test_a_panels_members_all_answer_and_count_together(
+        self, world: World, tried: Tried, endpoint: RunningJudge
+    ) -> None:
+        members = [world.add_judge(endpoint.spec()), world.judge]
+        panel = add_composite(world, {"kind": "panel", "members": members})
+        [pair] = TrialOut.of(tried.pair(panel)).pairs
+        assert {(answer.judge_id, answer.order) for answer in pair.answers} == set(product(members, Order))
+        stated = [answer.probability or 0.0 for answer in pair.answers]
+        assert pair.probability == pytest.approx(sum(stated) / len(stated))
+
+    def test_a_trajectory_is_shown_turn_by_turn(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
+        call = {"id": "1", "function": {"name": "look_up", "arguments": '{"subject": "salt"}'}}
+        turns = [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "NaCl"},
+            {"role": "assistant", "content": POLITE},
+        ]
+        judge = world.add_judge(endpoint.spec(max_tokens=2000))
+        trial = tried.pair(judge, first=turns, second=RUDE)
+        for answer in by_order(trial).values():
+            text = question(answer)
+            assert "look_up" in text
+            assert "salt" in text
+            assert "NaCl" in text
 
     def test_the_budget_pauses_it(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
         request = TrialIn.model_validate(
