@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from app.db.models import (
     AnnotationItem,
@@ -42,6 +42,7 @@ def locked(session: Session, item_ids: Collection[str]) -> list[AnnotationItem]:
     each other.
     """
     query = select(AnnotationItem).where(among(AnnotationItem.id, item_ids)).order_by(AnnotationItem.id)
+    query = query.options(defer(AnnotationItem.content))
     return list(session.scalars(query.with_for_update(key_share=True).execution_options(populate_existing=True)))
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, insert, or_, select, text, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, text, update
+from sqlalchemy.orm import Session, aliased, defer
 
 from app.db.ids import Kind, new_id
 from app.db.models import Annotation, AnnotationItem, AnnotationQueue, AnnotationSeat, ItemState, RubricRevision
 from app.repositories.annotation_items import ItemContent
-from app.repositories.units import among
+from app.repositories.units import add_missing, among
 from app.rlaif.comparison import Order
+
+
+@dataclass(frozen=True, slots=True)
+class NewSeat:
+    """A seat to be, with the priority of its item."""
+
+    item_id: str
+    priority: float
+    adjudication: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,17 @@ def next_free(session: Session, queue_id: str, annotator: str, *, adjudication: 
         select(AnnotationSeat, AnnotationItem)
         .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
         .where(
-            AnnotationItem.queue_id == queue_id,
+            AnnotationSeat.queue_id == queue_id,
             AnnotationItem.state == (ItemState.ADJUDICATE if adjudication else ItemState.OPEN),
             AnnotationSeat.adjudication == adjudication,
             _free(),
             ~_sits_elsewhere(annotator),
             ~_has_answered(annotator),
         )
-        .order_by(AnnotationItem.priority.desc(), AnnotationItem.id, AnnotationSeat.id)
+        .order_by(AnnotationSeat.priority.desc(), AnnotationSeat.item_id, AnnotationSeat.id)
         .limit(1)
         .with_for_update(of=AnnotationSeat, skip_locked=True)
+        .options(defer(AnnotationItem.content))
         .execution_options(populate_existing=True)
     )
     row = session.execute(query).one_or_none()
@@ -105,22 +115,24 @@ def release(session: Session, seat_id: str, token: str) -> bool:
 
 
 def find(session: Session, queue_id: str, seat_id: str) -> AnnotationSeat | None:
-    query = (
-        select(AnnotationSeat)
-        .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
-        .where(AnnotationItem.queue_id == queue_id, AnnotationSeat.id == seat_id)
-    )
+    query = select(AnnotationSeat).where(AnnotationSeat.queue_id == queue_id, AnnotationSeat.id == seat_id)
     return session.scalar(query.execution_options(populate_existing=True))
 
 
-def add(session: Session, project_id: str, seats: Sequence[tuple[str, bool]]) -> None:
-    """Free seats: (item id, whether for an adjudicator) each."""
-    if seats:
-        rows = [
-            {"id": new_id(Kind.ANNOTATION_SEAT), "project_id": project_id, "item_id": item_id, "adjudication": last}
-            for item_id, last in seats
-        ]
-        session.execute(insert(AnnotationSeat), rows)
+def add(session: Session, queue: AnnotationQueue, seats: Iterable[NewSeat]) -> None:
+    """Free seats."""
+    rows = [
+        {
+            "id": new_id(Kind.ANNOTATION_SEAT),
+            "project_id": queue.project_id,
+            "queue_id": queue.id,
+            "item_id": seat.item_id,
+            "priority": seat.priority,
+            "adjudication": seat.adjudication,
+        }
+        for seat in seats
+    ]
+    add_missing(session, AnnotationSeat, rows)
 
 
 def remove_free(session: Session, item_id: str, count: int) -> None:

@@ -18,6 +18,7 @@ from app.jsonl import BadLine, Line, TooMuchContent, read_lines
 from app.problem_fields import FieldError
 from app.repositories import annotation_imports, annotation_seats
 from app.repositories.annotation_imports import BadLabel, Imported, IncomingAnnotation
+from app.repositories.annotation_seats import NewSeat
 from app.rlaif.annotated import AnnotatedPair, pairs_of
 from app.rlaif.annotation import Annotator, GivenAnswer, PersonAnswer, SkipReason
 from app.rlaif.messages import Content
@@ -181,8 +182,8 @@ def _move_in(session: WriteSession, queue: AnnotationQueue, *, labels: int) -> I
     annotations = annotation_imports.move_annotations(session, queue.project_id, queue.id)
     for batch in annotation_imports.touched(session, batch=_SETTLED_AT_ONCE):
         lacking = {each.item_id: queue.annotators_per_item - each.seats - each.annotations for each in batch}
-        seats = [(item_id, False) for item_id, count in lacking.items() for _ in range(count)]
-        annotation_seats.add(session, queue.project_id, seats)
+        seats = (NewSeat(item_id, 0.0) for item_id, count in lacking.items() for _ in range(count))
+        annotation_seats.add(session, queue, seats)
         for item_id, count in lacking.items():
             if count < 0:
                 annotation_seats.remove_free(session, item_id, -count)

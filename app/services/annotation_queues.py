@@ -15,6 +15,7 @@ from app.db.session import WriteSession
 from app.errors import InvalidInput, NotFound
 from app.repositories import annotation_items, annotation_queues, annotation_seats, routing, runs
 from app.repositories.annotation_queues import CountedQueue, ItemFilter
+from app.repositories.annotation_seats import NewSeat
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
 from app.repositories.units import add_missing
@@ -99,9 +100,9 @@ def route_run(
     chosen = route(judged, shares, limit=limit, seed=seed)
     prompts = routing.prompt_ids(session, [each.comparison_id for each in chosen])
     rows = [_item(queue, each, prompts[each.comparison_id]) for each in chosen]
-    added = add_missing(session, AnnotationItem, rows)
-    places = [(item_id, False) for item_id in added for _ in range(queue.annotators_per_item)]
-    annotation_seats.add(session, project_id, places)
+    add_missing(session, AnnotationItem, rows)
+    seats = (NewSeat(row["id"], row["priority"]) for row in rows for _ in range(queue.annotators_per_item))
+    annotation_seats.add(session, queue, seats)
     return Counter(each.reason.value for each in chosen)
 
 
@@ -124,7 +125,7 @@ def settle(session: WriteSession, queue: AnnotationQueue, item_ids: Collection[s
             item.answer = agreed((each.answer for each in answers), queue.settle_rule)
             item.state = ItemState.ADJUDICATE if item.answer is None else ItemState.DONE
             if item.answer is None:
-                annotation_seats.add(session, item.project_id, [(item.id, True)])
+                annotation_seats.add(session, queue, [NewSeat(item.id, item.priority, adjudication=True)])
     session.flush()
 
 

@@ -17,7 +17,7 @@ from app.rlaif.annotated import AnnotatedPair, annotated_prompts
 from app.services import annotation_queues as queues
 from app.services import prompt_sets
 
-_READ_AT_ONCE = 200
+_READ_AT_ONCE = 100
 
 
 class NothingSettled(Conflict):

@@ -122,16 +122,18 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
-        op.f("ix_annotation_items_queue_id_state_priority"),
+        op.f("ix_annotation_items_queue_id_state"),
         "annotation_items",
-        ["queue_id", "state", "priority"],
+        ["queue_id", "state"],
         unique=False,
     )
     op.create_table(
         "annotation_seats",
         sa.Column("id", sa.String(length=64, collation="C"), nullable=False),
         sa.Column("project_id", sa.String(length=64, collation="C"), nullable=False),
+        sa.Column("queue_id", sa.String(length=64, collation="C"), nullable=False),
         sa.Column("item_id", sa.String(length=64, collation="C"), nullable=False),
+        sa.Column("priority", sa.Float(), nullable=False),
         sa.Column("adjudication", sa.Boolean(), nullable=False),
         sa.Column("annotator", sa.String(length=200), nullable=True),
         sa.Column("token", sa.String(length=64), nullable=True),
@@ -154,8 +156,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_annotation_seats_project_id"), ondelete="CASCADE"
         ),
+        sa.ForeignKeyConstraint(
+            ["queue_id"], ["annotation_queues.id"], name=op.f("fk_annotation_seats_queue_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_annotation_seats")),
         sa.UniqueConstraint("item_id", "annotator", name=op.f("uq_annotation_seats_item_id_annotator")),
+    )
+    op.create_index(
+        "ix_annotation_seats_next",
+        "annotation_seats",
+        ["queue_id", "adjudication", sa.text("priority DESC"), "item_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("answered_at IS NULL"),
     )
     op.create_index(
         "uq_annotation_seats_adjudicator",
@@ -263,8 +275,9 @@ def downgrade() -> None:
     op.drop_index(
         "uq_annotation_seats_adjudicator", table_name="annotation_seats", postgresql_where=sa.text("adjudication")
     )
+    op.drop_index("ix_annotation_seats_next", table_name="annotation_seats")
     op.drop_table("annotation_seats")
-    op.drop_index(op.f("ix_annotation_items_queue_id_state_priority"), table_name="annotation_items")
+    op.drop_index(op.f("ix_annotation_items_queue_id_state"), table_name="annotation_items")
     op.drop_index(op.f("ix_annotation_items_queue_id_prompt_key_id"), table_name="annotation_items")
     op.drop_index(op.f("ix_annotation_items_queue_id_id"), table_name="annotation_items")
     op.drop_table("annotation_items")

@@ -66,7 +66,7 @@ class AnnotationItem(Base):
         UniqueConstraint("queue_id", "comparison_id"),
         UniqueConstraint("queue_id", "content_hash"),
         Index(None, "queue_id", "id"),
-        Index(None, "queue_id", "state", "priority"),
+        Index(None, "queue_id", "state"),
         Index(None, "queue_id", "prompt_key", "id"),
         CheckConstraint("num_nonnulls(comparison_id, content) = 1", name="comparison_or_content"),
         CheckConstraint("(content IS NULL) = (content_hash IS NULL)", name="content_is_hashed"),
@@ -96,13 +96,24 @@ class AnnotationSeat(Base):
         UniqueConstraint("item_id", "annotator"),
         CheckConstraint('num_nulls(annotator, token, expires_at, "order") IN (0, 4)', name="claimed_whole"),
         CheckConstraint("answered_at IS NULL OR annotator IS NOT NULL", name="answered_by_somebody"),
+        Index(  # who claims walks along it
+            "ix_annotation_seats_next",
+            "queue_id",
+            "adjudication",
+            text("priority DESC"),
+            "item_id",
+            "id",
+            postgresql_where=text("answered_at IS NULL"),
+        ),
         Index("uq_annotation_seats_adjudicator", "item_id", unique=True, postgresql_where=text("adjudication")),
     )
 
     id: Mapped[Id]
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    queue_id: Mapped[Ref] = mapped_column(ForeignKey("annotation_queues.id", ondelete="CASCADE"))
     item_id: Mapped[Ref] = mapped_column(ForeignKey("annotation_items.id", ondelete="CASCADE"))
-    adjudication: Mapped[bool] = mapped_column(default=False)
+    priority: Mapped[float] = mapped_column(Float)  # the item's
+    adjudication: Mapped[bool]
     annotator: Mapped[str | None] = mapped_column(String(200))
     token: Mapped[str | None] = mapped_column(String(64))
     order: Mapped[Order | None] = mapped_column(enum_column(Order))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from sqlalchemy import select, text
@@ -14,8 +16,10 @@ from sqlalchemy.orm import Session
 from app.db.ids import Kind, new_id
 from app.db.models import Comparison, Completion, CompletionSource, Prompt, Purpose, Run, Split, Verdict
 from app.rlaif.comparison import Answer, Order
+from tests.integration.api.runs.produced import FIGURES
 from tests.integration.api.runs.service import RUBRIC, Client
 
+Result = TypeVar("Result")
 JSONL = {"Content-Type": "application/jsonl"}
 
 
@@ -99,6 +103,18 @@ class Queue:
         return counts
 
 
+def at_once(*actions: Callable[[], Result]) -> list[Result]:
+    """Run the actions side by side, all let go at the same moment."""
+    barrier = threading.Barrier(len(actions))
+
+    def go(action: Callable[[], Result]) -> Result:
+        barrier.wait()
+        return action()
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return list(pool.map(go, actions))
+
+
 def as_shown(order: str, answer: str) -> str:
     """What to press for an answer in the comparison's own numbering."""
     return {"A": "B", "B": "A"}.get(answer, answer) if order == "BA" else answer
@@ -121,7 +137,7 @@ def judged_run(client: Client, beliefs: Sequence[Mapping[str, tuple[float, float
         evaluation_judge=None,
         recipe={"stop_after": "judge"},
     )
-    client.drive(run["id"])
+    client.drive(run["id"], metrics=FIGURES)
     with client.service.sessions.begin() as session:
         return run["id"], list(_compare(session, run["id"], beliefs, judges))
 

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from app.db.models import Completion
 from app.rlaif.annotation import presentation_order
-from tests.integration.api.people.queue import Queue, as_shown, judged_run
+from tests.integration.api.people.queue import Queue, as_shown, at_once, judged_run
 from tests.integration.api.runs.service import Client
 
-Result = TypeVar("Result")
 EVEN = {"trainer": (0.5, 0.5)}
-
-
-def at_once(*actions: Callable[[], Result]) -> list[Result]:
-    """Run the actions side by side, all let go at the same moment."""
-    barrier = threading.Barrier(len(actions))
-
-    def go(action: Callable[[], Result]) -> Result:
-        barrier.wait()
-        return action()
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(go, actions))
 
 
 def fill(queue: Queue, count: int) -> list[str]:
@@ -49,6 +34,14 @@ class TestClaim:
         assert claim["rubric"]["criteria"][0]["name"] == "short"
         assert "secret opinion" not in json.dumps(claim)
         assert not {"reason", "priority", "probability"} & (claim.keys() | question.keys())
+
+    def test_a_trajectory_is_shown_whole(self, queue: Queue) -> None:
+        fill(queue, 1)
+        turns = [{"role": "assistant", "content": "hello"}, {"role": "user", "content": "and?"}]
+        with queue.client.service.sessions.begin() as session:
+            session.execute(update(Completion).where(Completion.position == 0).values(turns=turns))
+        question = queue.claimed("ada")["question"]
+        assert sorted((question["a"], question["b"]), key=str) == ["0: 1", turns]
 
     def test_nothing_left_is_an_empty_answer(self, queue: Queue) -> None:
         fill(queue, 1)
@@ -217,8 +210,8 @@ class TestRaces:
         at_once(*[lambda one=one: queue.answer(*one) for one in presses])
         assert queue.items()[0]["state"] == "adjudicate"
         with client.service.sessions() as session:
-            seats = "SELECT count(*) FROM annotation_seats s JOIN annotation_items i ON i.id = s.item_id "
-            adjudicators = session.scalar(text(seats + "WHERE adjudication AND queue_id = :id"), {"id": queue.id})
+            seats = text("SELECT count(*) FROM annotation_seats WHERE adjudication AND queue_id = :id")
+            adjudicators = session.scalar(seats, {"id": queue.id})
         assert adjudicators == 1
 
     def test_an_expired_claim_goes_to_one_of_many(self, client: Client) -> None:

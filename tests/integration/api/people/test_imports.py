@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.people.queue import JSONL, Queue, judged_run
+from tests.integration.api.people.queue import JSONL, Queue, at_once, judged_run
 from tests.integration.api.runs.service import Client
 
 EVEN = {"trainer": (0.5, 0.5)}
@@ -63,6 +63,12 @@ class TestImport:
         assert (queue.items(), queue.annotations()) == before
         assert queue.claim("bo") is not None
         assert queue.claim("cy") is None
+
+    def test_the_same_lines_at_once_come_in_once(self, queue: Queue) -> None:
+        rows = [labelled(f"q{i}", ("ada", "A"), ("bo", "B")) for i in range(50)]
+        counts = at_once(*[lambda: queue.uploaded(*rows)] * 4)
+        assert sorted(each["items_created"] for each in counts) == [0, 0, 0, 50]
+        assert sorted(each["annotations_created"] for each in counts) == [0, 0, 0, 100]
 
     def test_about_a_runs_comparisons(self, queue: Queue) -> None:
         run_id, (routed, fresh) = judged_run(queue.client, [EVEN] * 2)

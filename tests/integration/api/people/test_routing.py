@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.people.queue import Queue, judged_run
+from app.db.ids import Kind, new_id
+from app.db.models import Comparison, Preference, Split
+from app.rlaif.preferences import DropReason
+from tests.integration.api.people.queue import Queue, at_once, judged_run
 from tests.integration.api.runs.service import RUBRIC, Client
 
 BELIEFS: list[dict[str, tuple[float, float]]] = [
@@ -95,6 +98,26 @@ class TestRoute:
         fork = {"name": "fork", "fork": {"run": run_id, "from_stage": "prefer"}, "recipe": {"stop_after": "prefer"}}
         forked = queue.client.post("/v1/runs", fork)
         assert queue.route(forked["id"])["routed"] == len(comparisons)
+
+    def test_what_a_cascade_put_aside(self, queue: Queue) -> None:
+        run_id, comparisons = judged_run(queue.client, BELIEFS)
+        with queue.client.service.sessions.begin() as session:
+            comparison = session.get_one(Comparison, comparisons[3])
+            session.add(
+                Preference(
+                    id=new_id(Kind.PREFERENCE), project_id=comparison.project_id, run_id=run_id, round=0,
+                    comparison_id=comparison.id, split=Split.TRAIN, probability=None, weight=0.0,
+                    drop_reason=DropReason.AWAITS_PEOPLE, provenance={},
+                )
+            )  # fmt: skip
+        queue.route(run_id, by=[{"reason": "awaits_people"}])
+        assert [item["comparison_id"] for item in queue.items()] == [comparisons[3]]
+
+    def test_requests_at_once_share_what_there_is(self, queue: Queue) -> None:
+        run_id, comparisons = judged_run(queue.client, BELIEFS)
+        routed = at_once(*[lambda: queue.route(run_id, limit=2)["routed"]] * 4)
+        assert sorted(routed) == [0, 1, 2, 2]
+        assert sorted(item["comparison_id"] for item in queue.items()) == sorted(comparisons)
 
     def test_other_purposes(self, queue: Queue) -> None:
         run_id, _ = judged_run(queue.client, BELIEFS)
