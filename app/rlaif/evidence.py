@@ -104,6 +104,15 @@ class HeldOutMetrics(_Evidence):
     held_out_pairs: Count
 
 
+class EnsembleMetrics(_Evidence):
+    """How far the members of a reward model agree on held-out pairs that are no ties."""
+
+    members: Annotated[int, Field(ge=2)]
+    member_accuracies: list[Share]  # empty when no held-out pair prefers a side
+    disagreement: Share | None  # share of pairs on which not all members prefer the same side
+    margin_deviation: Annotated[float, Field(ge=0)] | None  # of the members' margins, mean over pairs
+
+
 class RewardModelMetrics(HeldOutMetrics):
     """How the reward model does on held-out pairs, what it was trained on, and what was cut or left out for it."""
 
@@ -165,5 +174,11 @@ class EvaluationMetrics(_Evidence):
     disagreement_with_training_judge: Share | None  # on comparisons where both judges prefer a side
     circular: bool  # the evaluation judge is the training judge, which the client allowed
     examples: Annotated[list[Example], Field(max_length=20)]
-    tokens: Distribution | None = None  # None in what was stored before it was measured
-    rewards: Distribution | None = None  # None, too, when the run has no reward model
+    tokens: Distribution | None
+    rewards: Distribution | None  # None when the run has no reward model
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, stored: Any) -> Any:
+        """What was stored before the distributions were measured has none."""
+        return {"tokens": None, "rewards": None, **stored} if isinstance(stored, dict) else stored

@@ -33,11 +33,10 @@ class LoraConfig(_Part):
     )
 
 
-class _TrainingConfig(_Part):
-    """What both trainings are told of optimisation."""
+class TrainingConfig(_Part):
+    """What every training is told of optimisation."""
 
     epochs: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
     max_length: Annotated[int, Field(strict=True, ge=16, le=131_072)] = 1024
     warmup_ratio: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
@@ -49,29 +48,33 @@ class _TrainingConfig(_Part):
         Precision.AUTO, description="Of matrix products; weights and optimiser are float32. `auto`: bfloat16 on a GPU"
     )
     gradient_checkpointing: Annotated[bool, Field(strict=True)] = Field(
-        False, description="Keeps one activation a layer and computes the others again: less memory, a third more time"
+        False, description="Keeps one activation a layer and computes the others again: less memory, a quarter more time"
     )
     save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
 
 
-class RewardModelConfig(_TrainingConfig):
+class RewardModelConfig(TrainingConfig):
     """How the reward model is trained."""
 
     learning_rate: LearningRate = Field(3e-6, description="1e-4 with `lora`")
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
+    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
     centering: Annotated[float, Field(strict=True, ge=0, le=10)] = 0.01
     margin: Annotated[float, Field(strict=True, ge=0, le=100)] = Field(
         0.0, description="Lead in reward that a certain preference asks for, scaled by |2p - 1|"
+    )
+    members: Annotated[int, Field(strict=True, ge=1, le=16)] = Field(
+        1, description="Models trained from as many seeds, whose mean is the reward; their disagreement is measured"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _learning_rate_of_adapters(cls, given: Any) -> Any:
-        return _with_learning_rate(given, 1e-4)
+        return with_learning_rate(given, 1e-4)
 
 
-class PolicyConfig(_TrainingConfig):
-    """How the policy is trained. `beta` and what follows it default to what suits the loss."""
+class PolicyConfig(TrainingConfig):
+    """How the policy is trained on preferences. `beta` and what follows it default to what suits the loss."""
 
     method: Literal["dpo"] = "dpo"
     loss: PreferenceLoss = Field(
@@ -92,6 +95,7 @@ class PolicyConfig(_TrainingConfig):
         None, description="Share of labels believed wrong: `sigmoid` (0) and `robust` (0.1)"
     )
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
+    gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -102,7 +106,7 @@ class PolicyConfig(_TrainingConfig):
         settings = LOSS_SETTINGS[PreferenceLoss(loss)]
         absent = {name for name in ("beta", "sft_weight") if name not in given}
         absent |= {name for name in ("gamma", "label_smoothing") if given.get(name) is None}
-        return _with_learning_rate(given | {name: getattr(settings, name) for name in absent}, 1e-5)
+        return with_learning_rate(given | {name: getattr(settings, name) for name in absent}, 1e-5)
 
     @model_validator(mode="after")
     def _loss_reads_what_is_set(self) -> Self:
@@ -117,7 +121,7 @@ class PolicyConfig(_TrainingConfig):
         return self
 
 
-def _with_learning_rate(given: Any, of_adapters: float) -> Any:
+def with_learning_rate(given: Any, of_adapters: float) -> Any:
     """Settings with the learning rate that adapters want, where they are trained and none is given."""
     if not isinstance(given, dict) or given.get("lora") is None or "learning_rate" in given:
         return given

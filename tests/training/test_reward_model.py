@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pair
 from workers.training.checkpoint import load_scalar_model
 from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData, TrainingStopped
 from workers.training.figures import Figures
-from workers.training.held_out import ScoredPair, measure
+from workers.training.held_out import ScoredPair, mean_of, measure, measure_ensemble
 from workers.training.loop import epoch_batches
 from workers.training.pairs import EncodedPair, PairEncoder, encode_answer
 from workers.training.reward_model import (
@@ -289,3 +290,80 @@ class TestMeasure:
 
     def test_nothing_held_out(self) -> None:
         assert measure([], seed=0).length_correlation is None
+
+
+@pytest.fixture(scope="module")
+def ensemble(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardModelResult, Path, Recorder]:
+    out_dir, progress = tmp_path_factory.mktemp("ensemble"), Recorder()
+    data = RewardModelData(make_pairs(48), make_pairs(30, seed=9))
+    config = replace(config_for(model_dir), epochs=1, members=3)
+    return train_reward_model(config, data, out_dir, progress), out_dir, progress
+
+
+class TestEnsemble:
+    def test_members_differ_and_each_is_a_plain_model(self, ensemble: tuple[RewardModelResult, Path, Recorder]) -> None:
+        result, out_dir, _ = ensemble
+        heads = [
+            AutoModelForSequenceClassification.from_pretrained(path).score.weight
+            for path in (out_dir, out_dir / "members" / "1", out_dir / "members" / "2")
+        ]
+        assert not torch.equal(heads[0], heads[1])
+        assert not torch.equal(heads[1], heads[2])
+        assert result.ensemble is not None
+        assert (result.ensemble.members, len(result.ensemble.member_accuracies)) == (3, 3)
+
+    def test_the_first_member_is_the_model_without_an_ensemble(
+        self, ensemble: tuple[RewardModelResult, Path, Recorder], model_dir: Path, tmp_path: Path
+    ) -> None:
+        alone = train_reward_model(
+            replace(config_for(model_dir), epochs=1), RewardModelData(make_pairs(48), []), tmp_path, Recorder()
+        )
+        assert alone.losses == ensemble[0].losses[: alone.steps]
+        assert alone.ensemble is None
+
+    def test_the_score_is_the_mean(self, ensemble: tuple[RewardModelResult, Path, Recorder], tmp_path: Path) -> None:
+        items = [Conversation(pair.prompt, pair.first) for pair in make_pairs(5, seed=9)]
+        together = score(ensemble[1], items, batch_size=4, progress=Recorder())
+        shutil.copytree(ensemble[1], tmp_path / "first", ignore=shutil.ignore_patterns("members", ".state"))
+        every = [tmp_path / "first", *(ensemble[1] / "members").iterdir()]
+        apart = [score(path, items, batch_size=4, progress=Recorder()) for path in every]
+        for value, single in zip(together, zip(*apart, strict=True), strict=True):
+            assert value == pytest.approx(sum(each for each in single if each is not None) / 3, abs=1e-5)
+
+    def test_progress_counts_the_steps_of_all(self, ensemble: tuple[RewardModelResult, Path, Recorder]) -> None:
+        assert [step for step, _, _ in ensemble[2].steps] == list(range(1, 19))
+        assert {total for _, total, _ in ensemble[2].steps} == {18}
+        assert ensemble[0].steps == len(ensemble[0].losses) == 18
+
+    def test_stopped_within_the_second_it_goes_on_there(
+        self, ensemble: tuple[RewardModelResult, Path, Recorder], model_dir: Path, tmp_path: Path
+    ) -> None:
+        data = RewardModelData(make_pairs(48), make_pairs(30, seed=9))
+        config = replace(config_for(model_dir), epochs=1, members=3)
+        with pytest.raises(TrainingStopped):
+            train_reward_model(config, data, tmp_path, Recorder(stop_after_reports=8))
+        progress = Recorder()
+        result = train_reward_model(config, data, tmp_path, progress)
+        assert result.losses == ensemble[0].losses
+        assert (result.resumed_from, progress.steps[0][0]) == (9, 10)
+        assert result.held_out == ensemble[0].held_out
+
+    def test_disagreement(self) -> None:
+        """Of three decided pairs the members differ on one; a tie counts nowhere."""
+        first = [
+            scored(1, 0.9, (5, 3), (2.0, 0.0)),
+            scored(1, 0.2, (5, 3), (1.0, 0.0)),
+            scored(2, 0.9, (4, 2), (1.0, 0.0)),
+        ]
+        tie = scored(3, 0.5, (4, 2), (9.0, 0.0))
+        second = [*first[:2], replace(first[2], first=-1.0)]
+        metrics = measure_ensemble([[*first, tie], [*second, tie]], seed=0)
+        assert (metrics.members, metrics.member_accuracies) == (2, [2 / 3, 1 / 3])
+        assert metrics.disagreement == pytest.approx(1 / 3)
+        assert metrics.margin_deviation == pytest.approx((0 + 0 + 1.0) / 3)
+        assert mean_of([first, second])[2].first == 0.0
+
+    def test_only_ties(self) -> None:
+        ties = [scored(3, 0.5, (4, 2), (9.0, 0.0))]
+        metrics = measure_ensemble([ties, ties], seed=0)
+        assert (metrics.disagreement, metrics.margin_deviation, metrics.member_accuracies) == (None, None, [])

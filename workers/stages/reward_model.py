@@ -43,4 +43,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
         resumed_from=result.resumed_from,
         rejected_states=list(result.rejected_states),
     )
-    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, metrics.model_dump(mode="json"), pairs)
+    stored = metrics.model_dump(mode="json")
+    if result.ensemble is not None:
+        stored["ensemble"] = result.ensemble.model_dump(mode="json")
+    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, stored, pairs)

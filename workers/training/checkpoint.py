@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from workers.sampling.language_model import LanguageModel, default_device, load_tokenizer, stop_token_ids
 from workers.training.shared_prompts import share_prompts
 
+_MEMBERS = "members"
+
 
 def load_policy(model_dir: Path) -> LanguageModel:
     """The causal model in float32 on the default device."""
@@ -23,13 +25,15 @@ def load_policy(model_dir: Path) -> LanguageModel:
 class ScalarModel:
     """A sequence classifier with one output, its tokenizer and the tokens that end an answer.
 
-    `shares_prompts`: it takes a packing, and its reward is its linear head on a completion's last token.
+    `shares_prompts`: it takes a packing, and its reward is its linear head on a completion's last token. `members` are
+    the further models of an ensemble.
     """
 
     model: Any
     tokenizer: Any
     stop_ids: frozenset[int]
     shares_prompts: bool
+    members: tuple[ScalarModel, ...] = ()
 
 
 def load_scalar_model(model_dir: Path, *, seed: int = 0) -> ScalarModel:
@@ -54,7 +58,14 @@ def load_scalar_model(model_dir: Path, *, seed: int = 0) -> ScalarModel:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.to(default_device()).eval()
     has_linear_head = isinstance(getattr(model, "score", None), torch.nn.Linear)
-    return ScalarModel(model, tokenizer, stop_ids, shares_prompts=has_linear_head and share_prompts(model))
+    shares_prompts = has_linear_head and share_prompts(model)
+    members = tuple(load_scalar_model(path) for path in sorted((model_dir / _MEMBERS).glob("*")))
+    return ScalarModel(model, tokenizer, stop_ids, shares_prompts, members)
+
+
+def member_directory(out_dir: Path, index: int) -> Path:
+    """Where a model of an ensemble lies: the first is what plain transformers reads, the others stand inside it."""
+    return out_dir if index == 0 else out_dir / _MEMBERS / str(index)
 
 
 def save_model(model: Any, tokenizer: Any, out_dir: Path, *, base_dir: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rlaif.evidence import Estimate, HeldOutMetrics
+from app.rlaif.evidence import EnsembleMetrics, Estimate, HeldOutMetrics
 from app.rlaif.logistic import sigmoid
 from app.rlaif.reliability import calibration_error
 from app.rlaif.statistics import clustered_mean
@@ -58,6 +58,28 @@ def measure(scored: Sequence[ScoredPair], *, seed: int) -> HeldOutMetrics:
         ece=calibration_error(sigmoid(margins), np.ones_like(margins)) if decided else None,
         length_correlation=_length_correlation(scored),
         held_out_pairs=len(scored),
+    )
+
+
+def mean_of(scored: Sequence[Sequence[ScoredPair]]) -> list[ScoredPair]:
+    """The same pairs with the mean of the members' rewards, as the ensemble gives them."""
+    return [
+        ScoredPair(
+            same[0].pair, float(np.mean([each.first for each in same])), float(np.mean([each.second for each in same]))
+        )
+        for same in zip(*scored, strict=True)
+    ]
+
+
+def measure_ensemble(scored: Sequence[Sequence[ScoredPair]], *, seed: int) -> EnsembleMetrics:
+    """What each member is worth by itself, and how much they differ on the same pairs (members, pairs)."""
+    alone = [measure(member, seed=seed).held_out_accuracy for member in scored]
+    margins = np.array([[item.better_margin for item in member if not item.pair.is_tie] for member in scored])
+    return EnsembleMetrics(
+        members=len(scored),
+        member_accuracies=[each.value for each in alone if each is not None],
+        disagreement=float((np.sign(margins) != np.sign(margins[0])).any(axis=0).mean()) if margins.size else None,
+        margin_deviation=float(margins.std(axis=0).mean()) if margins.size else None,
     )
 
 

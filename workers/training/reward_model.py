@@ -9,20 +9,20 @@ A conversation is scored on the stop token that ends its answer. Completions cut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from app.rlaif.evidence import HeldOutMetrics
+from app.rlaif.evidence import EnsembleMetrics, HeldOutMetrics
 from workers.sampling.language_model import window_of
 from workers.training.adapters import Adapters
-from workers.training.checkpoint import ScalarModel, load_scalar_model, save_model
+from workers.training.checkpoint import ScalarModel, load_scalar_model, member_directory, save_model
 from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
-from workers.training.held_out import ScoredPair, measure
-from workers.training.loop import BatchLoss, Loop
+from workers.training.held_out import ScoredPair, mean_of, measure, measure_ensemble
+from workers.training.loop import BatchLoss, Loop, Trajectory
 from workers.training.optimiser import autocast
 from workers.training.pairs import (
     EncodedPair,
@@ -42,7 +42,8 @@ _COMPARED = 8  # pairs on which merged weights are compared with adapters
 class RewardModelConfig(Optimisation):
     """`centering` keeps rewards around zero, which a Bradley-Terry loss leaves free.
 
-    `margin` is the lead in reward that a certain preference asks for; a tie asks for none.
+    `margin` is the lead in reward that a certain preference asks for; a tie asks for none. `members` models are trained
+    from consecutive seeds, and their mean is the reward (Coste et al., arXiv 2310.02743).
     """
 
     learning_rate: float = 3e-6
@@ -50,6 +51,7 @@ class RewardModelConfig(Optimisation):
     batch_size: int = 32
     centering: float = 0.01
     margin: float = 0.0
+    members: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class RewardModelData:
 class RewardModelResult:
     """What was trained on, what was cut or left out, how it went, and the measurement on held-out pairs.
 
-    `metrics` are means over the last epoch.
+    `metrics` are means over the last epoch and over members; steps and losses are those of all members.
     """
 
     steps: int
@@ -75,6 +77,7 @@ class RewardModelResult:
     losses: tuple[float, ...]
     metrics: dict[str, float]
     held_out: HeldOutMetrics
+    ensemble: EnsembleMetrics | None
     held_out_left_out: int
     resumed_from: int | None
     rejected_states: tuple[str, ...]
@@ -88,40 +91,92 @@ def train_reward_model(
     `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
-    reward_model = load_scalar_model(config.model_dir, seed=config.seed)
-    max_length = within_window(config.max_length, reward_model.model)
-    encoder = PairEncoder(reward_model.tokenizer, reward_model.stop_ids, max_length, close_truncated=True)
-    encoded = encoder.encode_pairs(data.train)
+    start = load_scalar_model(config.model_dir)
+    encoder = PairEncoder(
+        start.tokenizer, start.stop_ids, within_window(config.max_length, start.model), close_truncated=True
+    )
+    encoded, held_out = encoder.encode_pairs(data.train), encoder.encode_pairs(data.held_out).pairs
     encoded.require_signal(len(data.train))
-    adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head="score")
-    trajectory = Loop(
-        reward_model.model,
-        encoded.pairs,
-        RewardObjective(reward_model, centering=config.centering, margin=config.margin),
-        config=config,
-        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs),
-        state_dir=out_dir / ".state",
-        progress=progress,
-    ).run()
-    held_out = encoder.encode_pairs(data.held_out).pairs
-    if adapters:
-        adapters.save(out_dir)
-        adapters.merge(lambda: torch.cat(pair_rewards(reward_model, encoded.pairs[:_COMPARED])))
-    scored = _score_pairs(reward_model, held_out, config, progress)
-    save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
+    members = [
+        _train_member(
+            replace(config, seed=config.seed + index),
+            encoded.pairs,
+            held_out,
+            member_directory(out_dir, index),
+            MemberProgress(progress, index, config.members),
+        )
+        for index in range(config.members)
+    ]
+    trajectories, scored = [member.trajectory for member in members], [member.held_out for member in members]
     return RewardModelResult(
-        steps=len(trajectory.losses),
+        steps=sum(len(trajectory.losses) for trajectory in trajectories),
         pairs=len(encoded.pairs),
         truncated_pairs=encoded.truncated_pairs,
         identical_pairs=encoded.identical_pairs,
         overlong_prompts=encoded.overlong_prompts,
-        losses=trajectory.losses,
-        metrics=trajectory.metrics,
-        held_out=measure(scored, seed=config.seed),
+        losses=tuple(loss for trajectory in trajectories for loss in trajectory.losses),
+        metrics=_mean_metrics(trajectories),
+        held_out=measure(mean_of(scored), seed=config.seed),
+        ensemble=measure_ensemble(scored, seed=config.seed) if config.members > 1 else None,
         held_out_left_out=len(data.held_out) - len(held_out),
-        resumed_from=trajectory.resumed_from,
-        rejected_states=trajectory.rejected_states,
+        resumed_from=sum(trajectory.resumed_from or 0 for trajectory in trajectories) or None,
+        rejected_states=tuple(state for trajectory in trajectories for state in trajectory.rejected_states),
     )
+
+
+@dataclass(frozen=True)
+class _Member:
+    trajectory: Trajectory
+    held_out: list[ScoredPair]
+
+
+def _train_member(
+    config: RewardModelConfig,
+    pairs: Sequence[EncodedPair],
+    held_out: Sequence[EncodedPair],
+    out_dir: Path,
+    progress: Progress,
+) -> _Member:
+    """One model of the ensemble: head and order of the data are drawn from `config.seed`."""
+    reward_model = load_scalar_model(config.model_dir, seed=config.seed)
+    adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head="score")
+    trajectory = Loop(
+        reward_model.model,
+        pairs,
+        RewardObjective(reward_model, centering=config.centering, margin=config.margin),
+        config=config,
+        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, pairs),
+        state_dir=out_dir / ".state",
+        progress=progress,
+    ).run()
+    if adapters:
+        adapters.save(out_dir)
+        adapters.merge(lambda: torch.cat(pair_rewards(reward_model, pairs[:_COMPARED])))
+    scored = _score_pairs(reward_model, held_out, config, progress)
+    save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
+    return _Member(trajectory, scored)
+
+
+@dataclass(frozen=True)
+class MemberProgress:
+    """The steps of one member among those of all."""
+
+    whole: Progress
+    index: int
+    members: int
+
+    def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self.whole.report(self.index * total + step, self.members * total, metrics)
+
+    def should_stop(self) -> bool:
+        return self.whole.should_stop()
+
+
+def _mean_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Over members that have the figure: one without a decided pair has no accuracy."""
+    names = {name: None for trajectory in trajectories for name in trajectory.metrics}
+    found = {name: [each.metrics[name] for each in trajectories if name in each.metrics] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def score(
@@ -162,7 +217,15 @@ def _encode(reward_model: ScalarModel, conversation: Conversation) -> PromptGrou
 
 
 def rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
-    """Scalar rewards (completions,) in the order of the groups, each read on its completion's last token."""
+    """Scalar rewards (completions,) in the order of the groups, each read on its completion's last token.
+
+    Those of an ensemble are the means over its members.
+    """
+    every = [_own_rewards(each, groups) for each in (reward_model, *reward_model.members)]
+    return torch.stack(every).mean(dim=0)
+
+
+def _own_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
     model = reward_model.model
     if reward_model.shares_prompts:
         packing = Packing.of(groups, device=model.device)
