@@ -16,7 +16,9 @@ from app.rlaif.questions import Side
 from app.rlaif.recipe import Budget
 from app.rlaif.rendering import ChatMessages
 from app.schemas.rubric_review import RevisionRef
+from app.schemas.verdict import NoteOut
 
+_OTHER = {Side.FIRST: Side.SECOND, Side.SECOND: Side.FIRST}
 JudgeId = Annotated[
     str, StringConstraints(min_length=1, max_length=100), Field(examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"])
 ]
@@ -108,6 +110,7 @@ class TrialAnswerOut(BaseModel):
     scores: dict[str, list[float]] | None = Field(
         description="Of first and second by criterion, from judges that score", examples=[None]
     )
+    notes: list[NoteOut] | None = Field(description="On single turns of trajectories", examples=[None])
     asked: AskedOut
 
     @classmethod
@@ -121,8 +124,16 @@ class TrialAnswerOut(BaseModel):
             probability=own.probability,
             invalid_reason=row.invalid_reason,
             scores=_scores(row.scores, swapped=tried.swapped),
+            notes=_notes(row.notes, swapped=tried.swapped),
             asked=AskedOut.of(row, tried.messages),
         )
+
+
+def _notes(notes: list[dict[str, Any]] | None, *, swapped: bool) -> list[NoteOut] | None:
+    if notes is None:
+        return None
+    found = [NoteOut.model_validate(note) for note in notes]
+    return [note.model_copy(update={"side": _OTHER[note.side]}) for note in found] if swapped else found
 
 
 class TrialRatingOut(BaseModel):

@@ -30,6 +30,8 @@ def print_trial(trial: dict[str, Any]) -> None:
             _print_answer(f"{about}: {answer['invalid_reason'] or answer['answer'] + sure}", answer["asked"])
             if answer["scores"]:
                 console.print(f"  scores of first and second: {answer['scores']}", markup=False)
+            for note in answer["notes"] or ():
+                console.print(f"  {note['side']} response, turn {note['turn']}: {note['note']}", markup=False)
         for rating in pair["ratings"]:
             points = rating["invalid_reason"] or f"{rating['points']:.2f} of 10"
             _print_answer(f"{rating['response']} response, order {rating['order']}: {points}", rating["asked"])

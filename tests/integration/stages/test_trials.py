@@ -228,7 +228,11 @@ class TestTrial:
         stated = [answer.probability or 0.0 for answer in pair.answers]
         assert pair.probability == pytest.approx(sum(stated) / len(stated))
 
-    def test_a_trajectory_is_shown_turn_by_turn(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
+    @pytest.mark.parametrize("number", range(4))
+    def test_a_trajectory_is_shown_turn_by_turn_and_noted_upon(
+        self, world: World, tried: Tried, endpoint: RunningJudge, number: int
+    ) -> None:
+        """The endpoint remarks on the first turn of what it is shown first."""
         call = {"id": "1", "function": {"name": "look_up", "arguments": '{"subject": "salt"}'}}
         turns = [
             {"role": "assistant", "tool_calls": [call]},
@@ -236,12 +240,14 @@ class TestTrial:
             {"role": "assistant", "content": POLITE},
         ]
         judge = world.add_judge(endpoint.spec(max_tokens=2000))
-        trial = tried.pair(judge, first=turns, second=RUDE)
+        trial = tried.pair(judge, prompt=f"Is it so, {number}?", first=turns, second=RUDE)
         for answer in by_order(trial).values():
             text = question(answer)
-            assert "look_up" in text
-            assert "salt" in text
-            assert "NaCl" in text
+            assert all(piece in text for piece in ("look_up", "salt", "NaCl"))
+        [pair] = TrialOut.of(trial).pairs
+        for shown in pair.answers:
+            assert shown.notes is not None
+            assert [note.side.value for note in shown.notes] == ["first" if shown.order is Order.AB else "second"]
 
     def test_the_budget_pauses_it(self, world: World, tried: Tried, endpoint: RunningJudge) -> None:
         request = TrialIn.model_validate(
