@@ -18,6 +18,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from app.rlaif.checks import NothingToCheck, score_completion
 from app.rlaif.rendering import prompt_hash
 from app.rlaif.rubric import Rubric
 from tests.judge_faults import suffer
+from workers.judges.bucket import Bucket
 
 SHARPNESS = 6.0
 _BLOCK = re.compile(r"^<<<\S+ (?P<name>prompt|reference|response(?: \w+)?)>>>\n(?P<data>.*)$", re.MULTILINE)
@@ -68,9 +70,10 @@ class ScriptedJudge:
 
     `bodies` are the last requests, in the form of OpenAI. `first_pull` is added to the score difference in favour of
     what is shown first. `release` lets calls with the fault `held` go; with `gathering` no call is answered before so
-    many have been in flight together.
+    many have been in flight together. With a `limiter` the calls above its rate are answered 429, to wait a second.
     """
 
+    limiter: Bucket | None = None
     rubric: Rubric = _DEFAULT_RUBRIC
     journal: Path | None = None
     key: str | None = None
@@ -117,6 +120,7 @@ class ScriptedJudge:
         anthropic = request.path == "/v1/messages"
         body = _with_system(await request.json()) if anthropic else await request.json()
         fault = request.headers.get("X-Fault") or self._fault_in_text(body) or self.script.next_fault()
+        fault = fault or self._fault_of_haste()
         self._note(body, fault)
         await self._gathered.wait()
         if self.script.latency_s:
@@ -129,6 +133,14 @@ class ScriptedJudge:
             if fault is None
             else await suffer(fault, request, completion, release=self.release)
         )
+
+    def _fault_of_haste(self) -> str | None:
+        if self.limiter is None:
+            return None
+        if self.limiter.wait_s(1.0, now=time.monotonic()) > 0:
+            return "429-seconds"
+        self.limiter.take(1.0)
+        return None
 
     def _may_enter(self, request: web.Request, *, anthropic: bool) -> bool:
         """Each provider wants its key in a header of its own, and Anthropic the version that is spoken."""

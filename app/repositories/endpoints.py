@@ -123,6 +123,8 @@ WHERE {_PLACE} AND open_until <= now() AND (probe_until IS NULL OR probe_until <
 RETURNING key
 """)  # noqa: S608
 
+_GIVE_UP = text(f"UPDATE endpoint_states SET probe_until = NULL WHERE {_PLACE}")  # noqa: S608
+
 
 def join(session: Session, place: Place, member: str) -> Shared:
     """Begin to call the endpoint."""
@@ -177,6 +179,11 @@ def close_circuit(session: Session, place: Place) -> None:
 def take_probe(session: Session, place: Place, *, seconds: float) -> bool:
     """Whether this member is the one that may find out if an endpoint is there again; nobody else for `seconds`."""
     return session.execute(_PROBE, _of(place, seconds=seconds)).first() is not None
+
+
+def give_up_probe(session: Session, place: Place) -> None:
+    """Whoever had it made no call: the next one may."""
+    session.execute(_GIVE_UP, _of(place))
 
 
 def _of(place: Place, **values: Any) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class SharedLimits:
         self._stated = stated
         self._member = uuid.uuid4().hex
         self._cuts = 0
+        self._open = False
         self._recent = Report()
         self._lately = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -102,6 +103,7 @@ class SharedLimits:
         if shared.hold_s >= self._stated.patience_s:
             raise _held(shared)
         self._cuts = shared.cuts
+        self._open = shared.open_s is not None
         self._apply(shared, eased=False)
         if shared.others and self._paced(shared):
             # The others do not know yet that they have to share with one more.
@@ -131,6 +133,10 @@ class SharedLimits:
     def _leave(self, tally: Tally) -> None:
         with self._transactions() as session:
             self._tell(session, tally)
+            if self._gate.probing and tally.down is None:
+                endpoints.give_up_probe(session, self._place)
+            elif self._open and tally.answered and self._gate.reachable:
+                endpoints.close_circuit(session, self._place)
             endpoints.leave(session, self._place, self._member)
 
     async def _stay_in_step(self) -> None:
@@ -192,6 +198,7 @@ class SharedLimits:
             self._gate.close(_held(shared))
         if shared.open_s is not None and not self._gate.probing:
             self._gate.close(_open(shared))
+        self._open = shared.open_s is not None
         eased, self._cuts = shared.cuts != self._cuts, shared.cuts
         self._apply(shared, eased=eased)
 
