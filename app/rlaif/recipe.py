@@ -7,9 +7,10 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, Tag, model_validator
 
 from app.rlaif.modes import Mode
+from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.training import PolicyConfig, RewardModelConfig
 
 RECIPE_VERSION: Literal[1] = 1
@@ -203,6 +204,16 @@ _NO_RESULT: dict[str, Any] = {
 }
 
 
+def _method(policy: Any) -> str:
+    method = policy.get("method", "dpo") if isinstance(policy, dict) else getattr(policy, "method", "dpo")
+    return "dpo" if method == "dpo" else "online"
+
+
+AnyPolicyConfig = Annotated[
+    Annotated[PolicyConfig, Tag("dpo")] | Annotated[OnlinePolicyConfig, Tag("online")], Discriminator(_method)
+]
+
+
 class Recipe(_Part):
     """What a run does, stage by stage."""
 
@@ -214,7 +225,7 @@ class Recipe(_Part):
     judge: JudgeConfig = JudgeConfig()
     prefer: PreferConfig = PreferConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    policy: PolicyConfig = PolicyConfig()
+    policy: AnyPolicyConfig = PolicyConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     budget: Budget = Budget()
     gates: GatesConfig = GatesConfig()

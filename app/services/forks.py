@@ -140,7 +140,10 @@ def add_reused_stages(session: Session, fork: Fork, run: Run) -> None:
 
 
 def _over(source: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
+    """A policy section that states another method stands for itself: the methods share few settings."""
     sections = {name: {**source[name], **part} for name, part in stated.items() if isinstance(source.get(name), dict)}
+    if "method" in (policy := stated.get("policy", {})) and policy["method"] != source["policy"]["method"]:
+        sections["policy"] = policy
     return {**source, **stated, **sections}
 
 

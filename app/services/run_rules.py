@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from app.db.models import Judge, Model, PromptSet, RubricRevision, Split
+from app.db.models import Checkpoint, Judge, Model, PromptSet, RubricRevision, Split
 from app.errors import InvalidInput
-from app.repositories import answer_sets, models, run_parts
+from app.repositories import answer_sets, checkpoints, models, run_parts
 from app.repositories.run_inputs import asked_ids
 from app.rlaif.judges import (
     AnthropicJudge,
@@ -27,11 +27,13 @@ from app.rlaif.judges import (
     OpenAIJudge,
     PanelJudge,
     ReplayJudge,
+    RewardModelJudge,
 )
 from app.rlaif.modes import modes_of
 from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
+from app.rlaif.training import PolicyConfig
 from app.services import gates, people_rules
 from app.storage import ArtifactStore
 
@@ -79,6 +81,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
     _require_texts(session, plan)
     if store is not None:
         _require_room(store, plan)
+    _require_rewards(plan)
     _require_people(session, plan)
     if not allow_circular:
         _require_independence(session, plan)
@@ -129,8 +132,19 @@ def asked_of(session: Session, judge: Judge) -> list[Judge]:
 def weights_of(session: Session, *judges: Judge) -> dict[str, str]:
     """The digests of the models that judges run, and of the answers that they replay, by the ids of these."""
     run = models.digests(session, [judge.model_id for judge in judges if judge.model_id is not None])
+    trained = checkpoints.digests(session, [judge.checkpoint_id for judge in judges if judge.checkpoint_id is not None])
     replayed = [judge.answer_set_id for judge in judges if judge.answer_set_id is not None]
-    return run | answer_sets.digests(session, replayed)
+    return run | trained | answer_sets.digests(session, replayed)
+
+
+def with_teachers(session: Session, judges: Iterable[Judge]) -> list[Judge]:
+    """The judges, and of each trained reward model those whose verdicts it was trained on: it repeats their taste."""
+    found = list(judges)
+    for judge in tuple(found):
+        if judge.checkpoint_id is not None:
+            taught_by = session.get_one(Checkpoint, judge.checkpoint_id).lineage["judges"]
+            found += [session.get_one(Judge, id_) for id_ in taught_by]
+    return found
 
 
 def _require_judges(plan: Plan) -> None:
@@ -236,6 +250,24 @@ def _require_texts(session: Session, plan: Plan) -> None:
         )
 
 
+def _require_rewards(plan: Plan) -> None:
+    """A policy that is trained on its own answers needs somebody who rates one answer by itself."""
+    policy = plan.recipe.policy
+    if StageKind.POLICY not in plan.recipe.stages() or isinstance(policy, PolicyConfig) or not policy.reward.judge:
+        return
+    if plan.judge is None or plan.rubric is None:
+        raise RunRefused(
+            "policy.reward.judge has a weight: name the judge and the rubric that reward the policy's answers",
+            field="recipe.policy.reward.judge",
+        )
+    if plan.judge.kind != "checks" and Mode.POINTWISE not in modes_of(plan.judge.kind):
+        raise RunRefused(
+            f"judge {plan.judge.name!r} of kind {plan.judge.kind!r} rates no single answer: set policy.reward.judge "
+            "to 0, or name a judge of kind checks, openai, anthropic or local",
+            field="recipe.policy.reward.judge",
+        )
+
+
 def _require_room(store: ArtifactStore, plan: Plan) -> None:
     if plan.base_model is None or (window := _context_window(store, plan.base_model)) is None:
         return
@@ -265,7 +297,7 @@ def _require_independence(session: Session, plan: Plan) -> None:
     judge, measuring = plan.judge, plan.evaluation_judge
     if not (plan.judges and plan.evaluates and judge and measuring):
         return
-    asked, asked_later = (asked_of(session, one) for one in (judge, measuring))
+    asked, asked_later = (with_teachers(session, asked_of(session, one)) for one in (judge, measuring))
     if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
         return
     raise CircularEvaluation(
@@ -285,6 +317,8 @@ def _instrument(judge: Judge, rubric: RubricRevision | None, weights: Mapping[st
             return ("remote", (address.hostname or "").rstrip("."), address.path, spec.model)
         case LocalJudge():
             return (spec.kind, weights[spec.model])
+        case RewardModelJudge():
+            return (spec.kind, weights[spec.checkpoint])
         case ReplayJudge():
             return (spec.kind, weights[spec.answers])
         case ChecksJudge():

@@ -18,10 +18,10 @@ from tests.training.tiny import Recorder
 from workers.training.advantages import generalised_advantages, group_advantages, leave_one_out, whitened
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.contracts import NoTrainingData, TrainingStopped
+from workers.training.contracts import NoTrainingData, RewardsMissing, TrainingStopped
 from workers.training.experience import Experience
 from workers.training.kl_control import KLControl
-from workers.training.online import OnlineConfig, OnlineResult, RewardsMissing, train_online
+from workers.training.online import OnlineConfig, OnlineResult, train_online
 from workers.training.online_objectives import GRPO, PPO, RLOO, OnlineDPO, Part
 from workers.training.rewards import Reward, TextReward, WeightedReward
 from workers.training.rollouts import Rollout, TrainPrompt

@@ -5,7 +5,7 @@ Only questions without a stored verdict are asked. An INVALID verdict is a verdi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -15,12 +15,13 @@ import uvloop
 from pydantic import TypeAdapter
 
 from app.errors import ServiceError
+from app.repositories.checkpoints import storage_key_of
 from app.repositories import reply_cache
 from app.repositories.endpoints import Place
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.stages import note_price
 from app.repositories.verdicts import judge_usd_spent
-from app.rlaif.judges import RemoteJudge, ReplayJudge, SingleSpec
+from app.rlaif.judges import RemoteJudge, ReplayJudge, RewardModelJudge, SingleSpec
 from app.rlaif.limits import endpoint_key
 from app.rlaif.prices import Tariff, tariff_of, unpriced
 from app.rlaif.questions import Question
@@ -48,15 +49,16 @@ def ask(context: StageContext, docket: Docket) -> None:
     with closing(iter(questions)) as stream:
         first = next(stream, None)
         if first is not None:
-            _put(context, docket.judge, chain((first,), stream), questions.report)
+            with context.read() as session:
+                spent = judge_usd_spent(session, context.work.run_id)
+            ledger = Ledger(context, docket.judge.id, spent=spent, on_stored=questions.report)
+            put_all(context, docket.judge, chain((first,), stream), ledger)
     if questions.cut:
         raise stopped(context)
 
 
-def _put(context: StageContext, judge: JudgeRow, questions: Iterable[Question], report: Callable[[], None]) -> None:
-    with context.read() as session:
-        spent = judge_usd_spent(session, context.work.run_id)
-    ledger = Ledger(context, judge.id, spent=spent, on_stored=report)
+def put_all(context: StageContext, judge: JudgeRow, questions: Iterable[Question], ledger: Ledger) -> None:
+    """Put every question to one judge. Raises GiveBack, BudgetReached, StageRefused and LeaseLost."""
     try:
         uvloop.run(listen(context, _build(context, judge, ledger), questions, ledger))
     except JudgeMisconfigured as error:
@@ -74,7 +76,7 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
         spec,
         may_spend=ledger.may_spend,
         api_key=_api_key(context, spec),
-        model_dir=None if judge.model is None else model_directory(context, judge.model.storage_key),
+        model_dir=_model(context, judge, spec),
         answers=_answers(context, spec),
         private_networks=context.settings.allowed_networks(),
         tariff=_tariff(context, judge, spec),
@@ -111,6 +113,15 @@ def _limits(context: StageContext, spec: SingleSpec) -> Limits | None:
         return None
     place = Place(context.work.project_id, endpoint_key(spec.base_url, spec.model, spec.secret))
     return SharedLimits(context.unfenced, place, Stated.of(spec))
+
+
+def _model(context: StageContext, judge: JudgeRow, spec: SingleSpec) -> Path | None:
+    """The files of the model that a judge runs, every byte of them verified. Raises StageRefused."""
+    if isinstance(spec, RewardModelJudge):
+        with context.read() as session:
+            key = storage_key_of(session, context.work.project_id, spec.checkpoint)
+        return model_directory(context, key)
+    return None if judge.model is None else model_directory(context, judge.model.storage_key)
 
 
 def _answers(context: StageContext, spec: SingleSpec) -> Path | None:

@@ -125,7 +125,7 @@ class Ledger:
             remember(
                 session, self._context.work.project_id, [answer.kept for answer in batch if answer.kept is not None]
             )
-            add_spending(session, self._context.work.stage_id, _spending([stored[id_] for id_ in added]))
+            add_spending(session, self._context.work.stage_id, spending([stored[id_] for id_ in added]))
             return judge_usd_spent(session, self._context.work.run_id)
 
     def _verdict(self, id_: str, answer: JudgedAnswer) -> dict[str, Any]:
@@ -165,7 +165,8 @@ class Ledger:
         }
 
 
-def _spending(answers: Sequence[Stored]) -> Spending:
+def spending(answers: Sequence[Stored]) -> Spending:
+    """What some answers cost together."""
     return Spending(
         usd=sum((answer.cost_usd for answer in answers), Decimal(0)),
         calls=sum(answer.attempts for answer in answers),

@@ -1,12 +1,14 @@
-"""Optimises the policy from the run's base model on the preferences."""
+"""Optimises the policy from the run's base model: on the preferences, or on its own answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.db.models import CheckpointKind, Split
+from app.rlaif.training import PolicyConfig
 from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.inputs import StageInputs
+from workers.stages.online_policy import learn
 from workers.stages.pairs import preference_pairs
 from workers.stages.publish import Trained, publish, published
 from workers.stages.training import OUTPUT, optimisation, trained
@@ -18,12 +20,14 @@ def run(context: StageContext) -> StageOutcome:
     checkpoint = published(context, CheckpointKind.POLICY)
     if checkpoint is None:
         inputs = StageInputs.load(context)
-        checkpoint = publish(context, inputs, train(context, inputs))
+        recipe = context.work.recipe.policy
+        done = train(context, inputs, recipe) if isinstance(recipe, PolicyConfig) else learn(context, inputs, recipe)
+        checkpoint = publish(context, inputs, done)
     return StageOutcome(checkpoint.step, checkpoint.metrics)
 
 
-def train(context: StageContext, inputs: StageInputs) -> Trained:
-    """Train, or go on from the state that an earlier holder saved."""
+def train(context: StageContext, inputs: StageInputs, recipe: PolicyConfig) -> Trained:
+    """Train on preferences, or go on from the state that an earlier holder saved."""
     from workers.training.dpo import DPOConfig, train_dpo  # torch
     from workers.training.reference import ReferenceCache
 
@@ -31,7 +35,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     config = DPOConfig(
         model_dir=model_directory(context, base.storage_key),
-        **optimisation(context, context.work.recipe.policy),
+        **optimisation(context, recipe),
     )
     directory = context.scratch() / OUTPUT
     references = ReferenceCache(context.settings.artifacts_dir / "references", model=base.digest)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app.rlaif.seeds import derive_seed
-from app.rlaif.training import PolicyConfig, RewardModelConfig
+from app.rlaif.training import TrainingConfig
 from workers.stages.contract import GiveBack, StageContext, StageRefused
 from workers.training.contracts import (
     MergeDiffers,
     NonFiniteLoss,
     NoTrainingData,
+    RewardsMissing,
     StateMismatch,
     TemplateRewritesPrompt,
     TrainingStopped,
@@ -28,9 +29,11 @@ OUTPUT = "model"
 """The directory in the stage's scratch where training writes, and keeps what it resumes from."""
 
 
-def optimisation(context: StageContext, config: PolicyConfig | RewardModelConfig) -> dict[str, Any]:
+def optimisation(
+    context: StageContext, config: TrainingConfig, *, leaving_out: Collection[str] = ("method",)
+) -> dict[str, Any]:
     """The recipe's settings by the trainer's names, and the seed of this stage."""
-    settings = {name: getattr(config, name) for name in type(config).model_fields if name != "method"}
+    settings = {name: getattr(config, name) for name in type(config).model_fields if name not in leaving_out}
     return settings | {"seed": derive_seed(context.work.recipe.seed, context.work.round, context.work.kind)}
 
 
@@ -49,6 +52,8 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("template_rewrites_prompt", str(error)) from error
     except MergeDiffers as error:
         raise StageRefused("merge_differs", str(error)) from error
+    except RewardsMissing as error:
+        raise StageRefused("rewards_missing", str(error)) from error
 
 
 def trained(train: Callable[[], Result], directory: Path) -> Result:

@@ -18,6 +18,7 @@ __all__ = [
     "Optimisation",
     "PreferencePair",
     "Progress",
+    "RewardsMissing",
     "StateMismatch",
     "TemplateRewritesPrompt",
     "Tools",
@@ -73,6 +74,16 @@ class MergeDiffers(Exception):
         super().__init__(
             f"the merged weights give values that differ by {difference:.2g} from those with adapters, "
             f"above {tolerance:g} of their size; train without lora, and report the model's architecture"
+        )
+
+
+class RewardsMissing(Exception):
+    """Raised when no rollout of several steps in a row could be rewarded: there is nothing to learn from."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(
+            f"not one answer of {steps} steps in a row got a reward; look at the judge's INVALID answers or at the "
+            "reward model's window"
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.optimiser import autocast
 from workers.training.rollouts import RolloutGroup
 from workers.training.shared_prompts import Packing, PromptGroup
 
@@ -78,11 +78,15 @@ class TokenValues:
 
 @torch.no_grad()
 def measured(
-    groups: Sequence[PromptGroup], scorer: CompletionScorer | TokenValues, *, at_once: int, device: torch.device
+    groups: Sequence[PromptGroup],
+    scorer: CompletionScorer | TokenValues,
+    *,
+    at_once: int,
+    cast: Callable[[], AbstractContextManager[Any]],
 ) -> torch.Tensor:
     """What a scorer or a critic says by token (rows, longest), some groups at a time, without gradients."""
     parts = []
     for start in range(0, len(groups), at_once):
-        with autocast(device):
+        with cast():
             parts.append(scorer.by_token(groups[start : start + at_once]).float())
     return gathered(parts)

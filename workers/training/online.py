@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +21,26 @@ import torch
 from app.rlaif.online_method import OnlineMethod
 from workers.sampling.decoding import Drawing
 from workers.sampling.language_model import LanguageModel
+from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy, load_scalar_model, save_model
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.contracts import Optimisation, Progress, StateMismatch, TrainingStopped
+from workers.training.contracts import Optimisation, Progress, RewardsMissing, StateMismatch, TrainingStopped
 from workers.training.experience import Experience, TokenValues, measured
 from workers.training.figures import Figures
 from workers.training.kl_control import KLControl
 from workers.training.online_objectives import GRPO, PPO, RLOO, Objective, OnlineDPO, Part, Prepared
-from workers.training.optimiser import Optimiser, autocast, random_state, require_finite, restore_random_state
+from workers.training.optimiser import (
+    Optimiser,
+    autocast,
+    random_state,
+    recomputed_activations,
+    require_finite,
+    restore_random_state,
+)
 from workers.training.pairs import within_window
 from workers.training.rewards import Reward
 from workers.training.rollouts import RolloutGroup, RolloutSource, TrainPrompt
 from workers.training.state import LatestState, TrainingState, load_latest, save_state
-
-
-class RewardsMissing(Exception):
-    """Raised when no rollout of several steps in a row could be rewarded: there is nothing to learn from."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__(
-            f"not one rollout of {steps} steps in a row got a reward; look at the judge or the reward model"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +65,35 @@ class OnlineConfig(Optimisation):
     missing_eos_penalty: float = 0.0
     mask_truncated: bool = False
 
-    clip: float = 0.2
-    scale_rewards: bool = True
-    preference_scale: float = 1.0
-    value_weight: float = 0.1
-    clip_values: float = 0.2
-    gamma: float = 1.0
-    gae_decay: float = 0.95
+    clip: float | None = 0.2
+    scale_rewards: bool | None = True
+    preference_scale: float | None = 1.0
+    value_weight: float | None = 0.1
+    clip_values: float | None = 0.2
+    gamma: float | None = 1.0
+    gae_decay: float | None = 0.95
     critic_learning_rate: float | None = None
 
     def objective(self) -> Objective:
+        """Raises ValueError for a setting that the method needs and that is None."""
+        need = partial(_needed, self)
         match self.method:
             case OnlineMethod.GRPO:
-                return GRPO(self.clip, self.scale_rewards)
+                return GRPO(need("clip"), bool(need("scale_rewards")))
             case OnlineMethod.RLOO:
-                return RLOO(self.clip)
+                return RLOO(need("clip"))
             case OnlineMethod.PPO:
-                return PPO(self.clip, self.clip_values, self.value_weight, self.gamma, self.gae_decay)
+                clip, clip_values, value_weight = need("clip"), need("clip_values"), need("value_weight")
+                return PPO(clip, clip_values, value_weight, gamma=need("gamma"), decay=need("gae_decay"))
             case OnlineMethod.ONLINE_DPO:
-                return OnlineDPO(self.preference_scale)
+                return OnlineDPO(need("preference_scale"))
+
+
+def _needed(config: OnlineConfig, name: str) -> float:
+    value: float | None = getattr(config, name)
+    if value is None:
+        raise ValueError(f"{config.method} needs {name}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,7 @@ def train_online(
         progress=progress,
     )
     latest, first = loop.run()
+    loop.merge(out_dir)
     save_model(policy.model, policy.tokenizer, out_dir, base_dir=config.model_dir)
     return OnlineResult(
         steps=loop.done,
@@ -178,6 +190,7 @@ class OnlineLoop:
         self._objective = config.objective()
         self._scorer = CompletionScorer(policy.model)
         self._reference = CompletionScorer(copy.deepcopy(policy.model).requires_grad_(requires_grad=False))
+        self._adapters = config.lora and Adapters(policy.model, config.lora, seed=config.seed, head=None)
         self._control = KLControl(config.beta, config.target_kl)
         self._updates = config.epochs * config.minibatches
         self._optimisers = self._make_optimisers()
@@ -207,6 +220,12 @@ class OnlineLoop:
             if stopping and not ends:
                 raise TrainingStopped(self.done, self._config.steps)
         return latest, first
+
+    def merge(self, out_dir: Path) -> None:
+        """Save the adapters, if there are any, by themselves and leave the policy merged. Raises `MergeDiffers`."""
+        if self._adapters:
+            self._adapters.save(out_dir)
+            self._adapters.merge(lambda: self._scorer.sums(self._source.probes()))
 
     def _step(self, step: int) -> None:
         began = time.monotonic()
@@ -239,6 +258,7 @@ class OnlineLoop:
 
     def _experience(self, groups: Sequence[RolloutGroup], given: Sequence[float | None]) -> Experience:
         device, at_once = self._policy.device, self._config.batch_size
+        cast = partial(autocast, device, self._config.precision)
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         prompt_groups = [group.prompt_group for group in groups]
         penalty = self._config.missing_eos_penalty
@@ -247,14 +267,14 @@ class OnlineLoop:
             for reward, rollout in zip(given, rollouts, strict=True)
         ]
         kept = [rollout.finished or not self._config.mask_truncated for rollout in rollouts]
-        policy = measured(prompt_groups, self._scorer, at_once=at_once, device=device)
+        policy = measured(prompt_groups, self._scorer, at_once=at_once, cast=cast)
         critic = self._critic
-        values = None if critic is None else measured(prompt_groups, critic, at_once=at_once, device=device)
+        values = None if critic is None else measured(prompt_groups, critic, at_once=at_once, cast=cast)
         return Experience(
             groups=groups,
             rewards=torch.tensor(rewards, device=device).view(len(groups), -1),
             policy=policy,
-            reference=measured(prompt_groups, self._reference, at_once=at_once, device=device),
+            reference=measured(prompt_groups, self._reference, at_once=at_once, cast=cast),
             values=torch.zeros_like(policy) if values is None else values,
             lengths=torch.tensor([len(rollout.ids) for rollout in rollouts], device=device),
             kept=torch.tensor(kept, device=device),
@@ -287,14 +307,17 @@ class OnlineLoop:
         for start in range(chosen.start, chosen.stop, self._config.batch_size):
             stop = min(start + self._config.batch_size, chosen.stop)
             groups = [group.prompt_group for group in experience.groups[start:stop]]
-            with autocast(self._policy.device):
+            with autocast(self._policy.device, self._config.precision), self._recomputing():
                 policy = self._scorer.by_token(groups)
                 values = torch.zeros_like(policy) if self._critic is None else self._critic.by_token(groups)
                 found = prepared.loss(Part(slice(start * completions, stop * completions), policy, values))
-            (found.loss * scale).backward()  # type: ignore[no-untyped-call]
+                (found.loss * scale).backward()  # type: ignore[no-untyped-call]
             total += float(found.loss.detach()) * scale
             figures.add({name: (float(mean.total), float(mean.count)) for name, mean in found.figures.items()})
         return total, figures.sums
+
+    def _recomputing(self) -> AbstractContextManager[None]:
+        return recomputed_activations(self._policy.model) if self._config.gradient_checkpointing else nullcontext()
 
     def _count(self, given: Sequence[float | None], *, learns: bool) -> None:
         self.counts["rollouts"] += len(given)

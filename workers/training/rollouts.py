@@ -93,6 +93,10 @@ class RolloutSource:
             digest.update(repr((item.prompt.id, item.ids)).encode())
         return digest.hexdigest()
 
+    def probes(self) -> list[PromptGroup]:
+        """A few prompts, each followed by its own beginning: something to compare two models on."""
+        return [PromptGroup(item.ids, (item.ids[:32],)) for item in self._items[:8]]
+
     def draw(self, step: int, *, at_once: int, should_stop: Callable[[], bool]) -> list[RolloutGroup] | None:
         """The groups of one step, `at_once` of them decoded together; None when asked to stop."""
         items = self._items_of(step)
