@@ -29,7 +29,7 @@ from app.rlaif.judges import (
     ReplayJudge,
     RewardModelJudge,
 )
-from app.rlaif.modes import modes_of
+from app.rlaif.modes import Mode, modes_of
 from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
