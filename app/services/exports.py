@@ -57,7 +57,7 @@ def as_jsonl(groups: Iterable[Sequence[BaseModel]]) -> Iterator[bytes]:
 
 
 def as_parquet(groups: Iterable[Sequence[Item]], schema: type[Item]) -> Iterator[bytes]:
-    """A Parquet file, a row group at a time; what is an object in JSON is JSON text in its column."""
+    """A Parquet file, a row group at a time; what is an object or a list in JSON is JSON text in its column."""
     sink = _Sink()
     columns = _arrow_schema(schema)
     with pq.ParquetWriter(sink, columns, compression="zstd") as writer:
@@ -143,7 +143,7 @@ def _row_groups(groups: Iterable[Sequence[BaseModel]], columns: pa.Schema) -> It
 
 def _flat(item: BaseModel) -> dict[str, Any]:
     return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
         for name, value in item.model_dump().items()
     }
 
@@ -163,7 +163,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
         return pa.float64()
     if annotation is datetime:
         return pa.timestamp("us", tz="UTC")
-    text = annotation is str or getattr(annotation, "__origin__", None) is dict or issubclass(annotation, StrEnum)
+    nested = getattr(annotation, "__origin__", None) in (dict, list)
+    text = nested or annotation is str or issubclass(annotation, StrEnum)
     if not text:
         raise TypeError(f"no Parquet column type for {annotation}")
     return pa.string()
