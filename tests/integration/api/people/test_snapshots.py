@@ -81,6 +81,23 @@ class TestSnapshot:
         other = Queue.create(queue.client, annotators_per_item=2)
         assert other.uploaded(back)["annotations_created"] == 2
 
+    def test_trajectories_are_candidates_like_any_other(self, queue: Queue) -> None:
+        call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Rome"}'}}
+        turns = [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "content": "found", "tool_call_id": "c1"},
+            {"role": "assistant", "content": "It is there."},
+        ]
+        queue.uploaded({**labelled("q", ("ada", "A")), "candidates": [turns, "No idea."]})
+        claim = queue.claimed("bo")
+        assert sorted((claim["question"]["a"], claim["question"]["b"]), key=str) == ["No idea.", turns]
+        queue.answer(claim, as_shown(queue.order(claim), "A"))
+        (back,) = prompts(queue.client, snapshot(queue))
+        assert (
+            Prompt.model_validate(back).candidates
+            == Prompt.model_validate({**back, "candidates": [turns, "No idea."]}).candidates
+        )
+
     def test_pairs_of_one_prompt_are_one_prompt(self, queue: Queue) -> None:
         row = labelled("q", ("ada", "A"), ("bo", "A"))
         more = [{"first": 1, "second": 2, "annotator": name, "answer": "TIE"} for name in ("ada", "bo")]
