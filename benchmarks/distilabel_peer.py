@@ -1,6 +1,6 @@
 """distilabel's pairwise judge task on the scripted endpoint. Runs in the peer's own environment, not in this project's.
 
-    python distilabel_peer.py BASE_URL PAIRS.jsonl IN_FLIGHT
+    python distilabel_peer.py BASE_URL PAIRS.jsonl BATCH
 
 Each line of the file is {"instruction": ..., "generations": [first, second]}. Prints one line of JSON: rows, parsed
 answers, CPU seconds of all its processes.
@@ -21,10 +21,10 @@ from distilabel.steps import LoadDataFromDicts
 from distilabel.steps.tasks import PrometheusEval
 
 
-def main(base_url: str, pairs: Path, in_flight: int) -> None:
+def main(base_url: str, pairs: Path, batch: int) -> None:
     rows = [json.loads(line) for line in pairs.read_text().splitlines()]
     with Pipeline(name="judge") as pipeline:
-        load = LoadDataFromDicts(data=rows, batch_size=in_flight)
+        load = LoadDataFromDicts(data=rows, batch_size=batch)
         judge = PrometheusEval(
             llm=OpenAILLM(
                 model="scripted",
@@ -34,7 +34,7 @@ def main(base_url: str, pairs: Path, in_flight: int) -> None:
             ),
             mode="relative",
             rubric="helpfulness",
-            input_batch_size=in_flight,
+            input_batch_size=batch,
             add_raw_input=False,
             add_raw_output=False,
         )

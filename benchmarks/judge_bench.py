@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import cast
 from app.config import Settings
 from benchmarks.judge_endpoint import BIN_S, Seen
 from benchmarks.judge_latency import Latency
-from benchmarks.judge_processes import Sample, Watch, Worked, WorkerProcess, cpu_s, endpoint, pin, worker
+from benchmarks.judge_processes import Sample, Watch, Worked, WorkerProcess, cpu_s, endpoint, kill_child, pin, worker
 from benchmarks.judge_world import VERDICTS_A_PROMPT, Stored, World
 from cli.stack.home import Home
 from cli.stack.postgres import Postgres
@@ -24,7 +25,7 @@ from cli.stack.sweep import marked
 
 IN_FLIGHT = 256
 MEMORY_FROM = 20_000
-WINDOW_S = 5.0
+WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ class Judged:
         return settled
 
 
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A shard whose child was killed: what is stored, and what the endpoint has answered."""
+
+    verdicts: int
+    answered: int
+
+
 class Bench:
     """Postgres, a world in it, and a warm worker."""
 
@@ -108,6 +117,19 @@ class Bench:
             return Judged(
                 latency, self._world.stored(run_id, shard_id), worked, running.seen(), postgres, watch.samples
             )
+
+    def judge_killed(self, latency: Latency, verdicts: int) -> Killed:
+        """`kill -9` of the child once a third of the questions are answered; its worker takes the shard up again."""
+        with endpoint(latency) as running:
+            run_id, shard_id = self._world.judge_shard(
+                verdicts=verdicts, base_url=running.base_url, in_flight=IN_FLIGHT
+            )
+            killer = threading.Thread(target=kill_child, args=(self._worker.pid, running, verdicts // 3))
+            killer.start()
+            self._worker.work_off(shard_id)
+            killer.join()
+            self._worker.work_off(shard_id)
+            return Killed(self._world.stored(run_id, shard_id).verdicts, sum(running.seen().answered.values()))
 
     def _postgres_cpu_s(self) -> float:
         """Of the server and its backends; one that ends in between is counted by the server."""

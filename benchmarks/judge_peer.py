@@ -20,6 +20,9 @@ VERSION = "1.5.3"
 AS_OF = "2025-03-01"
 """Its dependencies as they were then: the version itself does not run with some of today's."""
 
+DEFAULT_BATCH = 50
+"""A step's rows that are asked at once; the next ones wait for the last of them."""
+
 ENVIRONMENT = Path(__file__).parents[1] / ".bench" / f"distilabel-{VERSION}"
 
 
@@ -31,6 +34,7 @@ class PeerMissing(Exception):
 class Peer:
     """Calls a second between its first call and its last answer, CPU milliseconds a call in that time."""
 
+    batch: int
     calls: int
     parsed: int
     per_second: float
@@ -59,27 +63,28 @@ def environment() -> Path:
     return python
 
 
-def measure(latency: Latency, *, calls: int, in_flight: int) -> Peer:
+def measure(latency: Latency, *, calls: int, batch: int) -> Peer:
     """Raises PeerMissing."""
     python = environment()
     script = Path(__file__).with_name("distilabel_peer.py")
     with tempfile.TemporaryDirectory() as scratch, endpoint(latency, reply="prometheus") as running:
         pairs = Path(scratch) / "pairs.jsonl"
         pairs.write_text("".join(f"{json.dumps(row)}\n" for row in islice(_pairs(), calls)))
-        argv = [str(python), str(script), running.base_url, str(pairs), f"{in_flight}"]
+        argv = [str(python), str(script), running.base_url, str(pairs), f"{batch}"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as popen:
             pin(popen.pid, endpoint=False)
             with Watch(popen.pid, running) as watch:
                 output, _ = popen.communicate()
         result = json.loads(output.splitlines()[-1])
-        return _figures(running.seen(), watch, parsed=result["parsed"])
+        return _figures(running.seen(), watch, batch=batch, parsed=result["parsed"])
 
 
-def _figures(seen: Seen, watch: Watch, *, parsed: int) -> Peer:
+def _figures(seen: Seen, watch: Watch, *, batch: int, parsed: int) -> Peer:
     answered = sum(seen.answered.values())
     busy = [sample for sample in watch.samples if 0 < sample.answered < answered]
     cpu_s = busy[-1].cpu_s - busy[0].cpu_s
     return Peer(
+        batch=batch,
         calls=answered,
         parsed=parsed,
         per_second=answered / seen.last_answer_s,

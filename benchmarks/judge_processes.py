@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -137,6 +138,15 @@ class Watch(threading.Thread):
                 answered = sum(self._endpoint.seen().answered.values())
                 memory = sum(_proportional_bytes(process) for process in processes)
                 self.samples.append(Sample(answered, memory, sum(map(cpu_s, processes))))
+
+
+def kill_child(worker_pid: int, watched: EndpointProcess, answered: int) -> None:
+    """SIGKILL to the child that judges, a session's leader, as soon as so many calls are answered."""
+    while sum(watched.seen().answered.values()) < answered:
+        time.sleep(SAMPLE_S)
+    for process in psutil.Process(worker_pid).children(recursive=True):
+        if os.getsid(process.pid) == process.pid:
+            process.kill()
 
 
 def cpu_s(process: psutil.Process) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import show
-from benchmarks.judge_bench import IN_FLIGHT, Judged
+from benchmarks.judge_bench import Judged
 from benchmarks.judge_endpoint import BIN_S
 from benchmarks.judge_peer import VERSION, Peer
 
@@ -56,7 +56,7 @@ def show_memory(result: Judged) -> None:
         for mark in range(step, result.stored.verdicts, step)
     ]
     show(
-        "memory of the worker and its child, what they share counted once",
+        "memory, what processes share counted once",
         ("verdicts", "MiB"),
         [(f"{each.answered}", f"{each.memory_bytes / 2**20:.1f}") for each in rows],
     )
@@ -77,26 +77,28 @@ def show_storm(result: Judged) -> None:
     show("calls a second", ("from s", "answered", "refused"), rows)
 
 
-def show_peer(ours: Judged, peer: Peer) -> None:
+def show_peers(ours: Judged, peers: Sequence[Peer]) -> None:
+    mine = (
+        "this stage",
+        f"{ours.seen.calls}",
+        f"{ours.per_second:.0f}",
+        f"{ours.cpu_ms:.3f}",
+        f"{ours.seen.most_in_flight}",
+        f"{ours.stored.verdicts - ours.stored.invalid}",
+    )
+    theirs = [
+        (
+            f"distilabel, batches of {peer.batch}",
+            f"{peer.calls}",
+            f"{peer.per_second:.0f}",
+            f"{peer.cpu_ms:.3f}",
+            f"{peer.most_in_flight}",
+            f"{peer.parsed}",
+        )
+        for peer in peers
+    ]
     show(
-        f"distilabel {VERSION}: PrometheusEval (relative) on OpenAILLM, batches of {IN_FLIGHT}",
-        ("judge", "calls", "a second", "CPU ms a call", "most in flight", "parsed"),
-        [
-            (
-                "this stage",
-                f"{ours.seen.calls}",
-                f"{ours.per_second:.0f}",
-                f"{ours.cpu_ms:.3f}",
-                f"{ours.seen.most_in_flight}",
-                f"{ours.stored.verdicts - ours.stored.invalid}",
-            ),
-            (
-                "distilabel",
-                f"{peer.calls}",
-                f"{peer.per_second:.0f}",
-                f"{peer.cpu_ms:.3f}",
-                f"{peer.most_in_flight}",
-                f"{peer.parsed}",
-            ),
-        ],
+        f"distilabel {VERSION}: PrometheusEval (relative) on OpenAILLM",
+        ("judge", "calls", "a second", "CPU ms a call", "most in flight", "read"),
+        [mine, *theirs],
     )
