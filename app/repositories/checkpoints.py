@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,3 +30,15 @@ def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: Check
         .limit(1)
     ).first()
     return None if row is None else CheckpointRow(*row)
+
+
+def digests(session: Session, ids: Collection[str]) -> dict[str, str]:
+    """The digests of some checkpoints, by their ids."""
+    rows = session.execute(select(Checkpoint.id, Checkpoint.digest).where(Checkpoint.id.in_(ids)))
+    return {row.id: row.digest for row in rows}
+
+
+def storage_key_of(session: Session, project_id: str, checkpoint_id: str) -> str:
+    """Where a checkpoint lies. Raises NoResultFound."""
+    query = select(Checkpoint.storage_key).where(Checkpoint.project_id == project_id, Checkpoint.id == checkpoint_id)
+    return session.scalars(query).one()

@@ -22,6 +22,7 @@ from app.db.models import (
     StageStatus,
 )
 from app.repositories.pages import Chunk, Slice, chunk
+from app.rlaif.judges import RUN_A_MODEL
 from app.rlaif.pipeline import Inputs
 from app.rlaif.recipe import StageKind
 
@@ -57,8 +58,8 @@ def find(session: Session, project_id: str, run_id: str) -> RunRow | None:
     inputs = Inputs(
         train_prompts=first.train_count,
         held_out_prompts=first.held_out_count,
-        judge_is_local=first.judge_kind == "local",
-        evaluation_judge_is_local=first.evaluation_judge_kind == "local",
+        judge_is_local=first.judge_kind in RUN_A_MODEL,
+        evaluation_judge_is_local=first.evaluation_judge_kind in RUN_A_MODEL,
     )
     return RunRow(first.Run, stages, inputs, first.now)
 

@@ -62,7 +62,7 @@ class RemoteJudge(_Judge):
     max_tokens: Annotated[int, Field(strict=True, ge=1, le=32_768)] = Field(
         8, description="Enough for one label; a reasoning model needs room for its thoughts"
     )
-    answer_format: AnswerStyle = Field(
+    answer_format: Literal[AnswerStyle.LABEL, AnswerStyle.JSON_SCHEMA] = Field(
         AnswerStyle.LABEL,
         description="`label`: the bare letter or number; `json_schema`: an object that the endpoint holds to a schema",
     )
@@ -152,6 +152,15 @@ class LocalJudge(_Judge):
     )
 
 
+class RewardModelJudge(_Judge):
+    """A trained reward model that runs in the worker: P(A is better) = sigmoid(reward of A - reward of B)."""
+
+    kind: Literal["reward_model"] = "reward_model"
+    family: Family = Field(description="The family of the model it was trained from")
+    checkpoint: Name = Field(description="Id of a checkpoint of kind `reward_model`")
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
+
+
 class ReplayJudge(_Judge):
     """Answers that a judge gave before: for audits, imports and tests. It asks nobody and guesses nothing."""
 
@@ -200,10 +209,24 @@ class CascadeJudge(_Judge):
         return _distinct(value)
 
 
-SingleSpec = ChecksJudge | OpenAIJudge | AnthropicJudge | LocalJudge | ReplayJudge
+SingleSpec = ChecksJudge | OpenAIJudge | AnthropicJudge | LocalJudge | RewardModelJudge | ReplayJudge
 """The kinds that answer themselves."""
 
+RUN_A_MODEL = frozenset(("local", "reward_model"))
+"""The kinds that compute in the worker: their shards go where the accelerator is."""
+
 JudgeSpec = Annotated[SingleSpec | PanelJudge | CascadeJudge, Field(discriminator="kind")]
+
+
+def style_of(spec: SingleSpec | PanelJudge | CascadeJudge) -> AnswerStyle:
+    """How the judge is asked to put its answer."""
+    match spec:
+        case RemoteJudge():
+            return spec.answer_format
+        case LocalJudge():
+            return AnswerStyle.OPTION
+        case _:
+            return AnswerStyle.LABEL
 
 
 def members_of(spec: SingleSpec | PanelJudge | CascadeJudge) -> tuple[str, ...]:

@@ -93,10 +93,10 @@ class PairQuestion:
 
     @property
     def format(self) -> AnswerFormat:
-        """Trajectories are judged with a note on each turn that matters."""
-        if self.first.is_trajectory or self.second.is_trajectory:
+        """Trajectories are judged with a note on each turn that matters, by judges that write at all."""
+        if self.style is not AnswerStyle.OPTION and (self.first.is_trajectory or self.second.is_trajectory):
             return _NOTES
-        return _LABEL if self.style is AnswerStyle.LABEL else _JSON
+        return _JSON if self.style is AnswerStyle.JSON_SCHEMA else _LABEL
 
     @property
     def shown(self) -> tuple[Response, Response]:

@@ -23,8 +23,14 @@ def parse_points(text: str) -> int | None:
 
 def preferred(first: float, second: float) -> float:
     """P(the first is better) for two ratings; one half for equal ones."""
-    lead = (first - second) / POINTS_SCALE
-    return 1 / (1 + math.exp(-lead)) if lead >= 0 else 1 - 1 / (1 + math.exp(lead))
+    return sigmoid((first - second) / POINTS_SCALE)
+
+
+def sigmoid(value: float) -> float:
+    """The logistic function, without overflow, and exactly 0.5 at 0."""
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    return 1.0 - 1.0 / (1.0 + math.exp(value))
 
 
 def rescaled(points: float) -> float:

@@ -68,7 +68,7 @@ class PointQuestion:
 
     @property
     def format(self) -> AnswerFormat:
-        return _NUMBER if self.style is AnswerStyle.LABEL else _JSON
+        return _JSON if self.style is AnswerStyle.JSON_SCHEMA else _NUMBER
 
     def messages(self) -> ChatMessages:
         drawn = self.case.draw((self.response,))

@@ -16,8 +16,12 @@ from app.rlaif.replies import Reply
 
 
 class AnswerStyle(StrEnum):
-    """How a judge is asked to put its answer: the bare label or number, or JSON that its endpoint holds to a schema."""
+    """How a judge is asked to put its answer: the bare label or number, or JSON that its endpoint holds to a schema.
 
+    `option` is for judges that write nothing: their answer is read off the probabilities of the options.
+    """
+
+    OPTION = "option"
     LABEL = "label"
     JSON_SCHEMA = "json_schema"
 
@@ -118,8 +122,8 @@ class Question(Protocol):
 
 def asked_again(question: Question, messages: ChatMessages, reply: Reply) -> ChatMessages:
     """The same question once more, after a reply that could not be read: the reply, and what it should have been."""
-    sentence = f"This cannot be read as an answer. {question.format.demand}"
-    return (*messages, {"role": "assistant", "content": reply.text or "(nothing)"}, {"role": "user", "content": sentence})
+    said = {"role": "assistant", "content": reply.text or "(nothing)"}
+    return (*messages, said, {"role": "user", "content": f"This cannot be read as an answer. {question.format.demand}"})
 
 
 def unreadable(answers: Answers) -> bool:

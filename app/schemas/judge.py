@@ -53,6 +53,7 @@ class JudgeOut(BaseModel):
     family: str = Field(description="A judge of another family should evaluate", examples=["gpt"])
     spec: JudgeSpec
     model_id: str | None = Field(description="The registered model that a local judge runs")
+    checkpoint_id: str | None = Field(description="The trained reward model that judges")
     answer_set_id: str | None = Field(description="The answers that a replay judge gives again")
     created_at: datetime
 
@@ -65,6 +66,7 @@ class JudgeOut(BaseModel):
             family=row.family,
             spec=_SPEC.validate_python(row.spec),
             model_id=row.model_id,
+            checkpoint_id=row.checkpoint_id,
             answer_set_id=row.answer_set_id,
             created_at=row.created_at,
         )

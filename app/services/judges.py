@@ -11,14 +11,23 @@ from sqlalchemy.orm import Session
 from app.addresses import AddressRefused, is_plain, require_allowed, require_private, resolve
 from app.config import Settings
 from app.db.ids import Kind, new_id
-from app.db.models import Judge
+from app.db.models import CheckpointKind, Judge
 from app.db.session import WriteSession
 from app.errors import Conflict, InvalidInput, NotFound
-from app.repositories import endpoints, judges
+from app.repositories import endpoints, judges, results
 from app.repositories.endpoints import Place, Shared
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
-from app.rlaif.judges import CascadeJudge, JudgeSpec, LocalJudge, PanelJudge, RemoteJudge, ReplayJudge, members_of
+from app.rlaif.judges import (
+    CascadeJudge,
+    JudgeSpec,
+    LocalJudge,
+    PanelJudge,
+    RemoteJudge,
+    ReplayJudge,
+    RewardModelJudge,
+    members_of,
+)
 from app.rlaif.limits import endpoint_key
 from app.services import answer_sets, models, secrets
 
@@ -28,6 +37,10 @@ COMPOSITE = ("panel", "cascade")
 
 class JudgeAddressRefused(InvalidInput):
     """Raised when a judge's address is not public, or plain http for a secret, and the operator has not allowed it."""
+
+
+class NotARewardModel(InvalidInput):
+    """Raised when a judge is to be a reward model and its checkpoint is none."""
 
 
 class MemberMissing(NotFound):
@@ -57,7 +70,8 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
 
 
 def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
-    """Raises NotFound for a model, answer set, secret or member, MemberRefused, SecretHostMismatch, NameTaken."""
+    """Raises NotFound for a model, checkpoint, answer set, secret or member, NotARewardModel, MemberRefused,
+    SecretHostMismatch, NameTaken."""
     if isinstance(spec, RemoteJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
@@ -66,6 +80,9 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
     answer_set_id = spec.answers if isinstance(spec, ReplayJudge) else None
     if answer_set_id is not None:
         answer_sets.get(session, project_id, answer_set_id)
+    checkpoint_id = spec.checkpoint if isinstance(spec, RewardModelJudge) else None
+    if checkpoint_id is not None:
+        _require_reward_model(session, project_id, checkpoint_id)
     members = _members(session, project_id, spec)
     judge = Judge(
         id=new_id(Kind.JUDGE),
@@ -76,9 +93,22 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
         spec=spec.model_dump(mode="json"),
         model_id=model_id,
         answer_set_id=answer_set_id,
+        checkpoint_id=checkpoint_id,
     )
     insert_named(session, judge)
     return judge
+
+
+def _require_reward_model(session: Session, project_id: str, checkpoint_id: str) -> None:
+    """Raises NotFound, NotARewardModel."""
+    if (checkpoint := results.checkpoint(session, project_id, checkpoint_id)) is None:
+        raise NotFound.of("checkpoint", checkpoint_id)
+    if checkpoint.kind is not CheckpointKind.REWARD_MODEL:
+        raise NotARewardModel(
+            f"checkpoint {checkpoint_id!r} is a {checkpoint.kind.value}: name one of kind 'reward_model', or run the "
+            "model that was registered with it as a judge of kind 'local'",
+            field="spec.checkpoint",
+        )
 
 
 def _members(session: Session, project_id: str, spec: JudgeSpec) -> list[Judge]:

@@ -28,7 +28,7 @@ from app.rlaif.comparison import Verdict as Answered
 from app.rlaif.golden import GoldenExample
 from app.rlaif.golden_outcome import answers_by_order, outcome
 from app.rlaif.instruments import EQUAL_VOTES, Instrument
-from app.rlaif.judges import JudgeSpec, calibration_of
+from app.rlaif.judges import JudgeSpec, calibration_of, style_of
 from app.rlaif.messages import Message
 from app.rlaif.modes import Mode
 from app.rlaif.pairwise import PairQuestion
@@ -98,7 +98,7 @@ class _Book:
             recipe=recipe,
             settled=run.status.terminal,
             instrument=EQUAL_VOTES if judge is None else _instrument(session, judge),
-            styles={each.id: AnswerStyle(each.spec.get("answer_format", AnswerStyle.LABEL)) for each in asked},
+            styles={each.id: style_of(_SPEC.validate_python(each.spec)) for each in asked},
             verdicts=verdicts,
             scores=scores,
         )

@@ -24,6 +24,7 @@ VERDICT_UNIT = ["run_id", "comparison_id", "judge_id", "order", "repeat"]
 def upgrade() -> None:
     _add_answer_sets()
     _add_scores()
+    op.add_column("judges", sa.Column("checkpoint_id", sa.String(length=64, collation="C"), nullable=True))
     op.add_column("completions", sa.Column("turns", postgresql.JSONB(none_as_null=True), nullable=True))
     op.add_column("verdicts", sa.Column("criterion", sa.String(length=100), server_default="", nullable=False))
     op.add_column("verdicts", sa.Column("weight", sa.Float(), server_default=sa.text("1"), nullable=False))
@@ -42,7 +43,8 @@ def downgrade() -> None:
         op.drop_column("verdicts", column)
     op.drop_column("completions", "turns")
     op.drop_table("scores")
-    op.execute("DELETE FROM judges WHERE answer_set_id IS NOT NULL")
+    op.execute("DELETE FROM judges WHERE answer_set_id IS NOT NULL OR checkpoint_id IS NOT NULL")
+    op.drop_column("judges", "checkpoint_id")
     op.drop_constraint(op.f("fk_judges_answer_set_id"), "judges", type_="foreignkey")
     op.drop_column("judges", "answer_set_id")
     op.drop_table("answer_sets")

@@ -26,3 +26,14 @@ def judge_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
     return directory
+
+
+@pytest.fixture(scope="session")
+def reward_model_dir(judge_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a random scalar head."""
+    from workers.training.checkpoint import load_scalar_model, save_model  # torch: only for the tests that need a model
+
+    directory = tmp_path_factory.mktemp("reward") / "model"
+    untrained = load_scalar_model(judge_model_dir, seed=1)
+    save_model(untrained.model, untrained.tokenizer, directory, base_dir=judge_model_dir)
+    return directory

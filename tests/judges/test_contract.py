@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.rlaif.comparison import Answer, Order
-from app.rlaif.judges import ChecksJudge, LocalJudge, ReplayJudge
+from app.rlaif.judges import ChecksJudge, LocalJudge, ReplayJudge, RewardModelJudge
 from app.rlaif.pairwise import PairQuestion
 from tests.judges.questions import POLITE, RUDE, both_orders, question
 from tests.judges.running import PROVIDER, answers, running
@@ -28,7 +28,7 @@ def never_asked() -> bool:
     raise AssertionError("a judge that costs nothing asks for no money")
 
 
-@pytest.fixture(params=["checks", "openai", "anthropic", "local", "replay"])
+@pytest.fixture(params=["checks", "openai", "anthropic", "local", "reward_model", "replay"])
 def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
     @asynccontextmanager
     async def make() -> AsyncIterator[Judge]:
@@ -44,6 +44,11 @@ def make_judge(request: pytest.FixtureRequest) -> JudgeFactory:
             tmp_path: Path = request.getfixturevalue("tmp_path")
             stored = await record_program(tmp_path / "answers.jsonl", [question(), *both_orders(PAIRS * 5)])
             yield build_judge(ReplayJudge(family="checks", answers="answers_1"), may_spend=never_asked, answers=stored)
+            return
+        if request.param == "reward_model":
+            trained: Path = request.getfixturevalue("reward_model_dir")
+            reward_model = RewardModelJudge(family="tiny", checkpoint="checkpoint_1", batch_size=2)
+            yield build_judge(reward_model, may_spend=never_asked, model_dir=trained)
             return
         model_dir: Path = request.getfixturevalue("judge_model_dir")
         spec = LocalJudge(family="tiny", model="model_tiny", batch_size=2)

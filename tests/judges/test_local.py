@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.rlaif.comparison import Answer, InvalidReason
+from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.judges import LocalJudge
-from tests.judges.questions import question
+from app.rlaif.listwise import ListQuestion, Ranked
+from app.rlaif.pointwise import PointQuestion
+from app.rlaif.questions import AnswerStyle
+from app.rlaif.rendering import Response
+from tests.judges.questions import POLITE, question, said
 from tests.judges.running import answers
 from workers.judges.build import build_judge
 from workers.judges.local import ModelJudge
-from workers.judges.protocol import JudgeMisconfigured
+from workers.judges.protocol import JudgedScore, JudgeMisconfigured
 from workers.sampling.language_model import LanguageModel, render_prompt
 from workers.sampling.scoring import next_token_logprobs
 
@@ -46,3 +51,35 @@ class TestModelJudge:
     def test_without_its_files_it_is_misconfigured(self) -> None:
         with pytest.raises(JudgeMisconfigured, match="model_tiny"):
             build_judge(spec(), may_spend=lambda: True)
+
+    def test_a_rating_is_the_mean_of_numbers_where_ten_is_two_tokens(self, judge_model_dir: Path) -> None:
+        """Of the tiny tokenizer 10 is a 1 and a 0: P(10) = P(1) P(0 after 1)."""
+        asked = PointQuestion(question().case, said(POLITE), "cpl_1", Order.AB)
+        model = LanguageModel.load(judge_model_dir)
+        prompt = render_prompt(model.tokenizer, asked.messages())
+        (first,) = next_token_logprobs(model, [prompt], [str(number) for number in range(1, 10)])
+        (after,) = next_token_logprobs(model, [f"{prompt}1"], ["0"])
+        mass = {int(number): math.exp(value) for number, value in first.items()}
+        mass[10] = mass[1] * math.exp(after["0"])
+        mass[1] -= mass[10]
+        expected = sum(number * share for number, share in mass.items()) / sum(mass.values())
+
+        async def scenario() -> list[JudgedScore]:
+            judge = ModelJudge(spec(), model_dir=judge_model_dir)
+            return [score async for judged in judge.judge([asked]) for score in judged.scores()]
+
+        (score,) = asyncio.run(scenario())
+        assert score.points == pytest.approx(expected, abs=1e-6)
+
+    def test_writes_no_ranking(self, judge_model_dir: Path) -> None:
+        ranked = ListQuestion(question().case, (said("a"), said("b")), (Ranked("c", 0, 1),), reverse=False)
+        with pytest.raises(JudgeMisconfigured, match="writes nothing"):
+            asyncio.run(answers(ModelJudge(spec(), model_dir=judge_model_dir), [ranked]))
+
+    def test_reads_a_label_of_trajectories_too(self, judge_model_dir: Path) -> None:
+        asked = question()
+        turns = (*said("Wait.").turns, *said("Done.").turns)
+        whole = replace(asked, first=Response(turns), style=AnswerStyle.OPTION)
+        (given,) = asyncio.run(answers(ModelJudge(spec(), model_dir=judge_model_dir), [whole]))
+        assert given.probability is not None
+        assert given.notes is None

@@ -22,8 +22,17 @@ CLEAN = {"name": "clean", "description": "No insult.", "check": {"kind": "words"
 KIND = {"name": "kind", "description": "Kind; a judge reads this one."}
 CHECKS = {"kind": "checks"}
 ENDPOINT = {"kind": "openai", "family": "gpt", "base_url": "https://api.example.com/v1", "model": "large"}
+MESSAGES = {"kind": "anthropic", "family": "claude", "base_url": "https://api.example.com/v1", "model": "large"}
+REWARD = {"kind": "reward_model", "family": "qwen", "checkpoint": "checkpoint_1"}
+STORED = {"kind": "replay", "family": "gpt", "answers": "answers_1"}
 LOCAL = {"kind": "local", "family": "qwen", "model": "model_1"}
-WEIGHTS = {"model_1": "a" * 64, "model_1_again": "a" * 64, "model_2": "b" * 64}
+WEIGHTS = {"model_1": "a" * 64, "model_1_again": "a" * 64, "model_2": "b" * 64} | {
+    "checkpoint_1": "c" * 64,
+    "checkpoint_2": "d" * 64,
+    "answers_1": "e" * 64,
+    "answers_again": "e" * 64,
+    "answers_2": "f" * 64,
+}
 
 
 def judge(spec: dict[str, Any]) -> Judge:
@@ -46,6 +55,9 @@ def rubric(*criteria: dict[str, Any]) -> RubricRevision:
         (ENDPOINT, {**ENDPOINT, "base_url": "https://API.example.com.:8443/v1"}),
         (LOCAL, {**LOCAL, "batch_size": 1}),
         (LOCAL, {**LOCAL, "model": "model_1_again", "family": "llama"}),
+        (ENDPOINT, MESSAGES),
+        (REWARD, {**REWARD, "batch_size": 1}),
+        (STORED, {**STORED, "answers": "answers_again"}),
     ],
 )
 def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -63,6 +75,10 @@ def test_the_same_instrument(first: dict[str, Any], second: dict[str, Any]) -> N
         (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.org/v1"}),
         (ENDPOINT, {**ENDPOINT, "base_url": "https://api.example.com/other/v1"}),
         (LOCAL, {**LOCAL, "model": "model_2"}),
+        (MESSAGES, {**MESSAGES, "model": "small"}),
+        (REWARD, {**REWARD, "checkpoint": "checkpoint_2"}),
+        (REWARD, LOCAL),
+        (STORED, {**STORED, "answers": "answers_2"}),
     ],
 )
 def test_another_instrument(first: dict[str, Any], second: dict[str, Any]) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.addresses import Network
-from app.rlaif.judges import AnthropicJudge, ChecksJudge, LocalJudge, OpenAIJudge, ReplayJudge, SingleSpec
+from app.rlaif.judges import (
+    AnthropicJudge,
+    ChecksJudge,
+    LocalJudge,
+    OpenAIJudge,
+    ReplayJudge,
+    RewardModelJudge,
+    SingleSpec,
+)
 from app.rlaif.prices import Tariff
 from workers.judges.anthropic import Messages
 from workers.judges.cache import ReplyCache
@@ -33,8 +41,8 @@ def build_judge(
 ) -> Judge:
     """The judge that `spec` describes.
 
-    `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a `local` one;
-    `answers` is the JSONL file of a `replay` one.
+    `api_key` is the value of the secret that an `openai` judge names; `model_dir` holds the model of a
+    `local` or `reward_model` one; `answers` is the JSONL file of a `replay` one.
     A name that leads to an address neither public nor in `private_networks` is not connected to.
     `tariff` is what its tokens cost, where the judge does not say so itself; `limits` are those that it shares with
     other processes; `cache` holds the replies that need not be asked for again. `may_spend` is asked before every paid
@@ -62,6 +70,12 @@ def build_judge(
             from workers.judges.local import ModelJudge  # torch: only where a local judge runs
 
             return ModelJudge(spec, model_dir=model_dir)
+        case RewardModelJudge():
+            if model_dir is None:
+                raise JudgeMisconfigured(f"checkpoint {spec.checkpoint!r} of a reward model judge has no files here")
+            from workers.judges.reward_model import TrainedJudge  # torch: only where a reward model judges
+
+            return TrainedJudge(spec, model_dir=model_dir)
         case ReplayJudge():
             if answers is None:
                 raise JudgeMisconfigured(f"answer set {spec.answers!r} has no file here: upload it again")

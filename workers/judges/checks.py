@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Iterable
 
 from app.rlaif.beliefs import lean
 from app.rlaif.checks import CheckScore, NothingToCheck, answer_text, score_completion, user_text
 from app.rlaif.judges import ChecksJudge
 from app.rlaif.pairwise import PairQuestion
+from app.rlaif.points import sigmoid
 from app.rlaif.questions import PairAnswer, Question
 from app.rlaif.rendering import Response
 from app.rlaif.rubric import Rubric
@@ -34,7 +34,7 @@ class ProgramJudge:
         if not isinstance(question, PairQuestion):
             raise JudgeMisconfigured("a program compares two responses and answers no other question")
         first, second = self._score(question, question.first), self._score(question, question.second)
-        probability = _sigmoid(self._spec.sharpness * (first.total - second.total))
+        probability = sigmoid(self._spec.sharpness * (first.total - second.total))
         scores = {name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()}
         return question.scored(lean(probability), probability, scores=scores)
 
@@ -49,10 +49,3 @@ class ProgramJudge:
             )
         except NothingToCheck as error:
             raise JudgeMisconfigured(f"comparison {question.comparison_id}: {error}") from error
-
-
-def _sigmoid(value: float) -> float:
-    """The logistic function, without overflow, and exactly 0.5 at 0."""
-    if value >= 0:
-        return 1.0 / (1.0 + math.exp(-value))
-    return 1.0 - 1.0 / (1.0 + math.exp(value))

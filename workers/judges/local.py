@@ -6,9 +6,11 @@ Imported only in a process that may load torch.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -45,6 +47,7 @@ class ModelJudge:
             option_token_ids(self._model.tokenizer, tuple(LABELS))
         except OptionNotOneToken as error:
             raise JudgeMisconfigured(f"model {spec.model} cannot be a judge: {error}") from error
+        self._ten = "10" if len(encode(self._model.tokenizer, "10")) > 1 else None
         positions = getattr(self._model.model.config, "max_position_embeddings", None) or spec.max_length
         self._max_length = min(spec.max_length, positions)
 
@@ -69,16 +72,35 @@ class ModelJudge:
         """Answers to one pass's questions; one that is too long is INVALID (truncated) and never cut."""
         started = time.monotonic()
         fitting = [item for item in batch if item.length <= self._max_length]
-        logprobs = self._logprobs([item.prompt for item in fitting])
+        logprobs = self._logprobs([item.prompt for item in fitting], batch[0].question.format.options)
         latency_s = (time.monotonic() - started) / len(batch)
         answered = [self._read(item, values) for item, values in zip(fitting, logprobs, strict=True)]
         answered += [self._too_long(item) for item in batch if item.length > self._max_length]
         return [replace(answer, latency_s=latency_s) for answer in answered]
 
-    def _logprobs(self, prompts: Sequence[str]) -> list[dict[str, float]]:
+    def _logprobs(self, prompts: Sequence[str], options: Sequence[str]) -> list[dict[str, float]]:
+        """Of each option as the whole reply to each prompt. Raises JudgeMisconfigured for options that are not read."""
+        if not options:
+            raise JudgeMisconfigured("a local judge reads labels and numbers and writes nothing: name another judge")
         if not prompts:
             return []
-        return next_token_logprobs(self._model, prompts, tuple(LABELS), batch_size=self._spec.batch_size)
+        try:
+            if self._ten in options:
+                return self._numbers(prompts, [option for option in options if option != self._ten])
+            return next_token_logprobs(self._model, prompts, options, batch_size=self._spec.batch_size)
+        except OptionNotOneToken as error:
+            raise JudgeMisconfigured(f"model {self._spec.model} cannot be a judge: {error}") from error
+
+    def _numbers(self, prompts: Sequence[str], digits: Sequence[str]) -> list[dict[str, float]]:
+        """Where 10 is a `1` and a `0`, a second pass tells what follows the `1`; the rest of its mass is 1's."""
+        read = partial(next_token_logprobs, self._model, batch_size=self._spec.batch_size)
+        found = read(prompts, digits)
+        zeros = read([f"{prompt}1" for prompt in prompts], ("0",))
+        for logprobs, zero in zip(found, zeros, strict=True):
+            ten = min(math.exp(zero["0"]), 1 - 1e-12)
+            logprobs["10"] = logprobs["1"] + math.log(ten)
+            logprobs["1"] += math.log1p(-ten)
+        return found
 
     def _read(self, item: _Asked, logprobs: Mapping[str, float]) -> Judged:
         label = max(logprobs, key=lambda name: logprobs[name])

@@ -15,8 +15,8 @@ import uvloop
 from pydantic import TypeAdapter
 
 from app.errors import ServiceError
-from app.repositories.checkpoints import storage_key_of
 from app.repositories import reply_cache
+from app.repositories.checkpoints import storage_key_of
 from app.repositories.endpoints import Place
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.stages import note_price

@@ -6,12 +6,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from app.repositories.prompts import PromptRow
 from app.repositories.run_inputs import JudgeRow
 from app.repositories.scores import rated_units
 from app.repositories.verdicts import answered_units
+from app.rlaif.judges import JudgeSpec, style_of
 from app.rlaif.messages import Message
 from app.rlaif.modes import Mode
 from app.rlaif.questions import AnswerStyle, Question, Unit
@@ -23,6 +25,8 @@ from workers.stages.compare import Block
 from workers.stages.contract import StageContext
 from workers.stages.inputs import criteria_for
 from workers.stages.prompt_questions import PromptQuestions, completions_in
+
+_SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Docket:
 
     @property
     def style(self) -> AnswerStyle:
-        return AnswerStyle(self.judge.spec.get("answer_format", AnswerStyle.LABEL))
+        return style_of(_SPEC.validate_python(self.judge.spec))
 
     def answered(self, session: Session, run_id: str, block: Block) -> frozenset[Unit]:
         """What is stored already of a block, INVALID or not."""

@@ -23,7 +23,7 @@ from app.rlaif.evidence import Distribution, EvaluationMetrics, Example, LengthD
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import distribution, length_difference, win_rate
-from app.services.run_rules import is_circular, weights_of
+from app.services.run_rules import is_circular, weights_of, with_teachers
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
@@ -152,8 +152,9 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
     with context.read() as session:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
-        judges = [session.get_one(Judge, row.id) for row in members(inputs.judge_behind)]
-        measuring = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
+        asked = [session.get_one(Judge, row.id) for row in members(inputs.judge_behind)]
+        asked_later = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
+        judges, measuring = with_teachers(session, asked), with_teachers(session, asked_later)
         return is_circular(judges, measuring, rubric, weights=weights_of(session, *judges, *measuring))
 
 

@@ -72,7 +72,14 @@ class PromptQuestions:
     def _pair(self, case: Case, item: Compared, order: Order, repeat: int) -> PairQuestion:
         first, second = self._response(item.first), self._response(item.second)
         return PairQuestion(
-            case, first, second, item.row.id, order, repeat, principle=item.row.principle, style=self.style
+            case,
+            first,
+            second,
+            item.row.id,
+            order,
+            repeat,
+            principle=item.row.principle,
+            style=self.style,
         )
 
     def _response(self, row: CompletionRow) -> Response:

@@ -135,4 +135,5 @@ class Judge(Base):
     spec: Mapped[Json]
     model_id: Mapped[Ref | None] = mapped_column(ForeignKey("models.id"))
     answer_set_id: Mapped[Ref | None] = mapped_column(ForeignKey("answer_sets.id"))
+    checkpoint_id: Mapped[Ref | None]
     created_at: Mapped[CreatedAt]

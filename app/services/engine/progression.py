@@ -14,6 +14,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import Judge, PromptSet, Run, RunStatus, Shard, Stage, StageStatus
 from app.repositories import outbox, shards, stages
 from app.repositories.run_inputs import asked_ids
+from app.rlaif.judges import RUN_A_MODEL
 from app.rlaif.pipeline import Inputs, Phase, ShardPlan, phases, plan
 from app.rlaif.recipe import Recipe
 from app.services.engine.hold import is_runnable
@@ -35,7 +36,7 @@ def planning_inputs(session: Session, run: Run) -> Inputs:
 
 def _is_local(session: Session, judge_id: str | None) -> bool:
     """Whether any of those who are asked runs a model."""
-    return any(session.get_one(Judge, id_).kind == "local" for id_ in asked_ids(session, judge_id))
+    return any(session.get_one(Judge, id_).kind in RUN_A_MODEL for id_ in asked_ids(session, judge_id))
 
 
 def phases_of(session: Session, run: Run, stage: Stage) -> tuple[Phase, ...]:

@@ -46,6 +46,40 @@ class TestJudges:
         assert create(client, {"kind": "oracle"}).json()["field"] == "spec"
 
 
+class TestAnthropic:
+    def test_address_and_version_have_defaults(self, client: httpx.Client) -> None:
+        answer = create(
+            client, {"kind": "anthropic", "family": "claude", "base_url": "https://8.8.8.8/v1", "model": "m"}
+        )
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["spec"]["version"] == "2023-06-01"
+
+    def test_its_secret_is_bound_to_its_host_and_its_address_checked(self, client: httpx.Client) -> None:
+        client.post("/v1/secrets", json={"name": "key", "host": "api.anthropic.com", "value": "sk-1"})
+        spec = {"kind": "anthropic", "family": "claude", "model": "m", "secret": "key"}
+        elsewhere = create(client, {**spec, "base_url": "https://8.8.8.8/v1"})
+        assert (elsewhere.status_code, elsewhere.json()["code"]) == (409, "secret_host_mismatch")
+        inside = create(client, {**spec, "base_url": "https://127.0.0.1/v1"})
+        assert (inside.status_code, inside.json()["code"]) == (422, "judge_address_refused")
+
+    def test_it_gives_no_log_probabilities(self, client: httpx.Client) -> None:
+        spec = {
+            "kind": "anthropic",
+            "family": "claude",
+            "base_url": "https://8.8.8.8/v1",
+            "model": "m",
+            "top_logprobs": 5,
+        }
+        assert create(client, spec).json()["field"] == "spec.top_logprobs"
+
+
+class TestRewardModel:
+    @pytest.mark.parametrize("checkpoint", ["checkpoint_01m7xk5mgzeyva4mageqj2tqtk", "x"])
+    def test_needs_a_checkpoint(self, client: httpx.Client, checkpoint: str) -> None:
+        answer = create(client, {"kind": "reward_model", "family": "qwen", "checkpoint": checkpoint})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 class TestSecretBinding:
     def test_a_secret_is_used_for_its_own_host_only(self, client: httpx.Client) -> None:
         client.post("/v1/secrets", json={"name": "key", "host": "api.example.org", "value": "sk-1"})
