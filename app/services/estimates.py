@@ -20,9 +20,11 @@ from app.repositories.prompts import PromptRow, prompts_after
 from app.repositories.run_inputs import asked_ids
 from app.rlaif import estimate
 from app.rlaif.estimate import Estimate, JudgeEstimate, Lengths, Pace, Span, StageEstimate
-from app.rlaif.judges import CascadeJudge, JudgeSpec, RemoteJudge
+from app.rlaif.judges import CascadeJudge, JudgeSpec, RemoteJudge, style_of
 from app.rlaif.limits import endpoint_key
+from app.rlaif.modes import Mode
 from app.rlaif.prices import PriceTable, tariff_of
+from app.rlaif.question_lengths import overhead
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
 from app.rlaif.workload import Asked, PromptFacts, asked_in_evaluation, asked_in_training, sampled
@@ -32,9 +34,7 @@ from app.services.models import PublishedModel
 from app.services.prices import price_table
 from app.services.run_rules import Plan
 
-RULES_CHARACTERS = 1800
-"""What every question says beside the rubric, the prompt and the responses."""
-
+NOTHING_READ = Lengths(0.0, estimate.ZERO)
 CHARACTERS_A_TOKEN = 4.0
 TURN_CHARACTERS = 60
 _BLOCK = 500
@@ -83,33 +83,34 @@ class _Stages:
         return StageEstimate(stage=StageKind.SAMPLE, units=count, judges=[], seconds=seconds, notes=[note])
 
     def _judging(self, kind: StageKind, judge: Judge | None, asked: Asked, *, drawn: int | None) -> StageEstimate:
-        judges = [] if judge is None else self._judges(judge, asked)
+        mode = self._plan.recipe.judge.mode if kind is StageKind.JUDGE else Mode.PAIRWISE
+        judges = [] if judge is None else self._judges(judge, asked, mode)
         seconds, notes = estimate.total([each.seconds for each in judges]), []
         if drawn is not None:
             sampling, note = self._sampling_time(drawn)
             seconds, notes = estimate.total([seconds, sampling]), [note]
         return StageEstimate(stage=kind, units=drawn, judges=judges, seconds=seconds, notes=notes)
 
-    def _judges(self, judge: Judge, asked: Asked) -> list[JudgeEstimate]:
+    def _judges(self, judge: Judge, asked: Asked, mode: Mode) -> list[JudgeEstimate]:
         cascade = isinstance(_SPEC.validate_python(judge.spec), CascadeJudge)
         ids = asked_ids(self._session, judge.id)
         return [
-            self._judge(self._session.get_one(Judge, id_), asked, optional=cascade and place > 0)
+            self._judge(self._session.get_one(Judge, id_), asked, mode=mode, optional=cascade and place > 0)
             for place, id_ in enumerate(ids)
         ]
 
-    def _judge(self, judge: Judge, asked: Asked, *, optional: bool) -> JudgeEstimate:
+    def _judge(self, judge: Judge, asked: Asked, *, mode: Mode, optional: bool) -> JudgeEstimate:
         spec = _SPEC.validate_python(judge.spec)
         past = past_judging(self._session, self._project_id, judge.id)
-        if not isinstance(spec, RemoteJudge):
-            pace = Pace(1, past.seconds_a_call, None)
-            asked = asked if judge.kind == "local" else replace(asked, prompt_characters=0, response_characters=0.0)
-            lengths = Lengths(self._overhead() if judge.kind == "local" else 0.0, estimate.ZERO)
-        else:
+        characters = overhead(self._rubric(), mode, style_of(spec))
+        if isinstance(spec, RemoteJudge):
             pace = Pace(spec.max_concurrency, past.latency_s, self._endpoint_pace(spec))
-            known = past.completion_tokens
-            usual = float(min(spec.max_tokens, 8)) if known is None else known
-            lengths = Lengths(self._overhead(), Span(low=min(1.0, usual), expected=usual, high=float(spec.max_tokens)))
+            usual = min(spec.max_tokens, 8.0) if past.completion_tokens is None else past.completion_tokens
+            lengths = Lengths(characters, Span(low=min(1.0, usual), expected=usual, high=float(spec.max_tokens)))
+        else:
+            pace, lengths = Pace(1, past.seconds_a_call, None), Lengths(characters, estimate.ZERO)
+            if judge.kind != "local":
+                asked, lengths = replace(asked, prompt_characters=0, response_characters=0.0), NOTHING_READ
         return estimate.judge_estimate(
             asked,
             judge_id=judge.id,
@@ -149,10 +150,6 @@ class _Stages:
     def _past(self, kind: StageKind) -> PastStage | None:
         model = self._plan.base_model
         return None if model is None else past_stage(self._session, self._project_id, kind, base_model_id=model.id)
-
-    def _overhead(self) -> float:
-        rubric = self._rubric()
-        return RULES_CHARACTERS + len(rubric.model_dump_json(include={"criteria", "description"}))
 
     def _rubric(self) -> Rubric:
         return Rubric.model_validate(self._plan.rubric.content) if self._plan.rubric else Rubric(criteria=())

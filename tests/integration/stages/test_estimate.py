@@ -1,0 +1,135 @@
+"""What was estimated is what the run then does: every way of judging, and the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from app.db.models import Judge, Run, Score, Stage, Verdict
+from app.db.session import WriteSession
+from app.rlaif.estimate import Estimate
+from app.rlaif.recipe import StageKind
+from app.schemas.run import RunIn
+from app.services import estimates
+from tests.integration.stages.endpoint import USD_PER_MILLION, RunningJudge
+from tests.integration.stages.test_chain import HELD_OUT, TRAIN
+from tests.integration.stages.test_chain import RECIPE as WHOLE
+from tests.integration.stages.test_judging import RECIPE, prompts_with
+from tests.integration.stages.world import World, example_prompts
+
+TEXTS = tuple(f"It is so, {'and ' * number}so." for number in range(10))
+JUDGED = RECIPE | {"stop_after": "judge"}
+MODES: dict[str, dict[str, Any]] = {
+    "pairwise": {},
+    "chain": {"pairs": "chain"},
+    "labelled": {"pairs": "labelled"},
+    "repeats": {"repeats": 3, "pairs": "chain"},
+    "per_criterion": {"mode": "per_criterion", "pairs": "chain"},
+    "listwise": {"mode": "listwise"},
+    "pointwise": {"mode": "pointwise", "repeats": 2},
+    "pointwise of labelled": {"mode": "pointwise", "pairs": "labelled"},
+}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[RunningJudge]:
+    with RunningJudge() as running:
+        yield running
+
+
+def estimated(world: World, recipe: dict[str, Any], prompt_set: str, judge: str) -> Estimate:
+    request = RunIn(
+        name="estimated",
+        rubric=world.rubric,
+        prompt_set=prompt_set,
+        base_model=world.model,
+        judge=judge,
+        evaluation_judge=world.evaluation_judge,
+        recipe=recipe,
+    )
+    with world.sessions() as session:
+        found = estimates.get(WriteSession(session), world.project, request, published=None, settings=world.settings)
+        session.rollback()
+    return found
+
+
+def prompts(world: World) -> str:
+    """Some with equal candidates, one with a single text, one with criteria of its own, one held out; labels on all."""
+    labels = {"preferences": [{"first": 0, "second": 1, "probability": 1.0}]}
+    rows = prompts_with(*TEXTS[:3], count=2, **labels)
+    rows += [rows[0] | {"id": "equal", "candidates": [TEXTS[0], TEXTS[0], TEXTS[1], TEXTS[2]]}]
+    rows += [rows[0] | {"id": "one text", "candidates": [TEXTS[0], TEXTS[0]]}]
+    rows += [rows[0] | {"id": "many", "candidates": list(TEXTS), "split": "held_out"}]
+    rows += [rows[0] | {"id": "own", "criteria": [{"name": "own", "description": "Of its own."}]}]
+    return world.add_prompts(rows)
+
+
+@pytest.mark.parametrize("judge", MODES.values(), ids=MODES.keys())
+def test_calls_and_answers_of_every_mode(world: World, endpoint: RunningJudge, judge: dict[str, Any]) -> None:
+    recipe = JUDGED | {"judge": RECIPE["judge"] | judge | {"cache": False, "minimum_coverage": 0.0}}
+    prompt_set, judge_id = prompts(world), world.add_judge(endpoint.spec())
+    found = estimated(world, recipe, prompt_set, judge_id)
+    run_id = world.add_run(recipe, prompt_set, judge=judge_id)
+    assert world.drive(run_id).error is None
+    (judging,) = next(stage for stage in found.stages if stage.stage is StageKind.JUDGE).judges
+    table = Score if judge.get("mode") == "pointwise" else Verdict
+    assert judging.answers == len(world.rows(table, run_id)) > 0
+    assert judging.calls == len(endpoint.judge.calls)
+    assert len(endpoint.judge.bodies) == min(judging.calls, 100)
+    if judging.calls <= 100:
+        messages = [message for body in endpoint.judge.bodies for message in body["messages"]]
+        tokens = sum(len(message["content"]) for message in messages) / 4
+        assert judging.prompt_tokens.expected == pytest.approx(tokens, rel=0.1)
+        assert judging.usd is not None
+        assert judging.usd.expected == pytest.approx(tokens * USD_PER_MILLION / 1e6, rel=0.1)
+
+
+def test_every_member_of_a_panel_is_asked_everything(world: World, endpoint: RunningJudge) -> None:
+    members = [world.add_judge(endpoint.spec(model=model)) for model in ("one", "two")]
+    panel = world.add_judge({"kind": "panel", "family": "scripted", "members": members})
+    with world.sessions.begin() as session:
+        row = session.get_one(Judge, panel)
+        row.spec = {"kind": "panel", "members": members}
+    prompt_set = prompts(world)
+    found = estimated(world, JUDGED, prompt_set, panel)
+    run_id = world.add_run(JUDGED, prompt_set, judge=panel)
+    assert world.drive(run_id).error is None
+    judging = next(stage for stage in found.stages if stage.stage is StageKind.JUDGE).judges
+    assert {judge.judge_id: judge.answers for judge in judging} == {
+        id_: len(world.rows(Verdict, run_id, judge_id=id_)) for id_ in members
+    }
+
+
+def test_sampling_and_evaluation_are_at_most_what_is_estimated(world: World) -> None:
+    prompt_set = world.add_prompts(example_prompts(train=TRAIN, held_out=HELD_OUT))
+    before = estimated(world, WHOLE, prompt_set, world.judge)
+    run_id = world.add_run(WHOLE, prompt_set)
+    assert world.drive(run_id).error is None
+    stages = {stage.stage: stage for stage in before.stages}
+    assert stages[StageKind.SAMPLE].units == TRAIN * 3 + HELD_OUT * 2
+    verdicts = len(world.rows(Verdict, run_id, judge_id=world.evaluation_judge))
+    (evaluating,) = stages[StageKind.EVALUATE].judges
+    assert 0 < verdicts <= evaluating.answers == HELD_OUT * 2 * 2
+    assert before.seconds is None
+    assert before.usd is not None
+    assert before.usd.high == 0
+
+    with world.sessions.begin() as session:
+        for stage in session.scalars(select(Stage).where(Stage.run_id == run_id)):
+            stage.compute_seconds = 60.0
+    after = estimated(world, WHOLE, prompt_set, world.judge)
+    known = {stage.stage: stage.seconds.expected for stage in after.stages if stage.seconds}
+    assert known[StageKind.SAMPLE] == known[StageKind.POLICY] == 60.0
+    assert run_id in after.stages[0].notes[0]
+
+
+def test_nothing_is_stored(world: World, endpoint: RunningJudge) -> None:
+    prompt_set, judge = prompts(world), world.add_judge(endpoint.spec())
+    with world.sessions() as session:
+        before = session.scalar(select(func.count()).select_from(Run))
+    estimated(world, RECIPE, prompt_set, judge)
+    with world.sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Run)) == before
