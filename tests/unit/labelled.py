@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import strategies as st
 
 from app.rlaif.annotation import GivenAnswer
 from app.rlaif.beliefs import lean
+from app.rlaif.calibration_evidence import CalibrationReport
+from app.rlaif.calibration_report import Member, Method, Setting, Subject, build
 from app.rlaif.comparison import Answer, InvalidReason, Order, Verdict
 from app.rlaif.labelled import Asked, Labelled
+from app.rlaif.people import Divided
 
 JUDGES = ("ada", "bob", "cyd")
 
@@ -37,6 +42,11 @@ def labelled(
     )
 
 
+SETTING = Setting("revision_1", "hash", "pset_1", "digest", "run_1", datetime(2026, 1, 1, tzinfo=UTC))
+METHOD = Method(folds=4, samples=100, seed=3)
+MEMBERS = tuple(Member(judge, judge.title(), f"{judge}-family") for judge in JUDGES)
+PANEL = Subject("panel_1", "Panel", "panel", "a+b+c", MEMBERS)
+SOLE = Subject("ada", "Ada", "openai", "ada-family", MEMBERS[:1])
 probabilities = st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]))
 
 
@@ -48,4 +58,18 @@ def labelled_sets(draw: st.DrawFn, *, judges: tuple[str, ...] = JUDGES, size: in
         given = [asked(judge, draw(probabilities), draw(probabilities)) for judge in judges]
         outcome = draw(st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.5]))
         rows.append(labelled(number, outcome, *given, length=draw(st.integers(5, 15))))
+    return rows
+
+
+def report_of(rows: list[Labelled], subject: Subject = SOLE, divided: tuple[Divided, ...] = ()) -> CalibrationReport:
+    return build(subject, SETTING, rows, divided, METHOD)
+
+
+def answering(n: int, *, right: int, ties: int = 0) -> list[Labelled]:
+    """Ada is right about the first `right` of `n` comparisons, and people find the last `ties` equal."""
+    rows = []
+    for number in range(n):
+        outcome = 0.5 if number >= n - ties else float(number % 2)
+        side = float(number % 2) if number < right else 1.0 - number % 2
+        rows.append(labelled(number, outcome, asked("ada", 0.1 + 0.8 * side, 0.1 + 0.8 * side)))
     return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,38 +9,19 @@ from hypothesis import strategies as st
 
 from app.rlaif.annotation import GivenAnswer
 from app.rlaif.calibration_evidence import CalibrationReport, Measured
-from app.rlaif.calibration_report import Member, Method, Setting, Subject, TooFewLabels, build
+from app.rlaif.calibration_report import Subject, TooFewLabels
 from app.rlaif.calibration_text import as_markdown, as_text
 from app.rlaif.comparison import Answer
 from app.rlaif.labelled import Labelled
 from app.rlaif.people import Divided
-from tests.unit.labelled import JUDGES, asked, labelled, labelled_sets
+from tests.unit.labelled import JUDGES, PANEL, SOLE, answering, asked, labelled, labelled_sets, report_of
 
-SETTING = Setting("revision_1", "hash", "pset_1", "digest", "run_1", datetime(2026, 1, 1, tzinfo=UTC))
-METHOD = Method(folds=4, samples=100, seed=3)
-MEMBERS = tuple(Member(judge, judge.title(), f"{judge}-family") for judge in JUDGES)
-PANEL = Subject("panel_1", "Panel", "panel", "a+b+c", MEMBERS)
-SOLE = Subject("ada", "Ada", "openai", "ada-family", MEMBERS[:1])
 slow = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 def value(figure: Measured | None) -> float:
     assert figure is not None
     return figure.value
-
-
-def report_of(rows: list[Labelled], subject: Subject = SOLE, divided: tuple[Divided, ...] = ()) -> CalibrationReport:
-    return build(subject, SETTING, rows, divided, METHOD)
-
-
-def answering(n: int, *, right: int, ties: int = 0) -> list[Labelled]:
-    """Ada is right about the first `right` of `n` comparisons, and people find the last `ties` equal."""
-    rows = []
-    for number in range(n):
-        outcome = 0.5 if number >= n - ties else float(number % 2)
-        side = float(number % 2) if number < right else 1.0 - number % 2
-        rows.append(labelled(number, outcome, asked("ada", 0.1 + 0.8 * side, 0.1 + 0.8 * side)))
-    return rows
 
 
 class TestFigures:

@@ -12,7 +12,7 @@ from app.rlaif.calibration_evidence import CalibrationReport, Measured
 from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.gates import explain, failed_by_calibration, failed_by_judging
 from app.rlaif.recipe import GatesConfig
-from tests.unit.test_calibration_report import answering, report_of
+from tests.unit.labelled import answering, report_of
 
 METRICS = JudgeMetrics(
     verdicts=100,
