@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What one shard took: seconds from its claim to its commit, CPU seconds of the whole process tree."""
+    """What a piece of work took: of a shard, seconds from its claim to its commit, and CPU of the whole tree."""
 
     wall_s: float
     cpu_s: float
@@ -77,6 +77,15 @@ def endpoint(latency: Latency, *, rate: float | None = None, reply: str = "label
             yield EndpointProcess(popen)
         finally:
             popen.kill()
+
+
+def bare_client(watched: EndpointProcess, *, calls: int, in_flight: int) -> Worked:
+    """What so many calls take without asking anything, reading anything or storing anything."""
+    argv = [sys.executable, "-m", "benchmarks.judge_bare", watched.base_url, f"{calls}", f"{in_flight}"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as popen:
+        pin(popen.pid, endpoint=False)
+        output, _ = popen.communicate()
+    return Worked(**json.loads(output))
 
 
 class WorkerProcess:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import show
-from benchmarks.judge_bench import Judged
+from benchmarks.judge_bench import IN_FLIGHT, Judged
 from benchmarks.judge_endpoint import BIN_S
+from benchmarks.judge_latency import Latency
 from benchmarks.judge_peer import VERSION, Peer
+from benchmarks.judge_processes import Worked
 
 _JUDGED = (
     "verdicts",
@@ -46,6 +48,12 @@ def show_judged(title: str, results: Sequence[Judged]) -> None:
             for each in results
         ],
     )
+
+
+def show_bare(latency: Latency, calls: int, worked: Worked) -> None:
+    """What the machine allows just then."""
+    of_ideal = latency.ideal_s(calls, in_flight=IN_FLIGHT) / worked.wall_s
+    print(f"a bare aiohttp client: {of_ideal:.3f} of ideal, {1e3 * worked.cpu_s / calls:.3f} CPU ms a call")
 
 
 def show_memory(result: Judged) -> None:

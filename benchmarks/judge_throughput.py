@@ -18,7 +18,8 @@ from benchmarks.figures import Figure, conclude
 from benchmarks.judge_bench import IN_FLIGHT, Bench, bench
 from benchmarks.judge_endpoint import BIN_S
 from benchmarks.judge_latency import Latency, Shape
-from benchmarks.judge_tables import show_judged, show_memory, show_peers, show_storm
+from benchmarks.judge_processes import bare_client, endpoint
+from benchmarks.judge_tables import show_bare, show_judged, show_memory, show_peers, show_storm
 from workers.stages.ledger import UNSTORED_AT_MOST
 
 LATENCY_S = 0.2
@@ -59,7 +60,11 @@ STRAGGLERS = Latency(Shape.STRAGGLERS, LATENCY_S)
 
 
 def constant(bench: Bench, size: Size) -> list[Figure]:
-    results = [bench.judge(CONSTANT, size.constant) for _ in range(size.repetitions)]
+    results = []
+    for _ in range(size.repetitions):
+        with endpoint(CONSTANT) as running:
+            show_bare(CONSTANT, size.constant, bare_client(running, calls=size.constant, in_flight=IN_FLIGHT))
+        results.append(bench.judge(CONSTANT, size.constant))
     show_judged("200 ms, always", results)
     return [
         Figure("constant_of_ideal", median(each.of_ideal for each in results), ">=", 0.90),
