@@ -15,7 +15,7 @@ from typing import Any
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.json_replies import json_object
 from app.rlaif.questions import AnswerFormat, PairAnswer, Unit
-from app.rlaif.rendering import Case, ChatMessages, Response, delimited, demands, framed, shuffled
+from app.rlaif.rendering import Case, ChatMessages, Response, Scale, delimited, demands, framed, shuffled
 from app.rlaif.replies import Finish, Reply
 
 LARGEST_GROUP = 8
@@ -86,7 +86,12 @@ class ListQuestion:
 
     def messages(self) -> ChatMessages:
         places = shuffled(len(self.case.rubric.criteria), self._drawn)
-        asked = demands(self.case.rubric, principle=self.principle, places=places[::-1] if self.reverse else places)
+        asked = demands(
+            self.case.rubric,
+            principle=self.principle,
+            places=places[::-1] if self.reverse else places,
+            scale=Scale.FALLING if self.reverse else Scale.RISING,
+        )
         responses = [(f"response {self._ids[place]}", self.responses[place].data) for place in self.shown]
         content = f"{asked}\n\n{delimited((*self.case.blocks, *responses), self._drawn)}\n\nHow do they rank?"
         return ({"role": "system", "content": _RULES + self.format.demand}, {"role": "user", "content": content})

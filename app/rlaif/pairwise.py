@@ -9,7 +9,7 @@ from typing import Any
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.json_replies import after_key, json_object
 from app.rlaif.questions import AnswerFormat, AnswerStyle, Note, PairAnswer, Side, Unit
-from app.rlaif.rendering import Case, ChatMessages, Response, delimited, demands, shuffled
+from app.rlaif.rendering import Case, ChatMessages, Response, Scale, delimited, demands, shuffled
 from app.rlaif.replies import LABELS, Finish, PresentedAnswer, Reply, invalid, labelled, read_label
 
 # The rules are LLMBar's (arXiv 2310.07641): stated in the prompt they are worth more than chain of thought.
@@ -107,7 +107,13 @@ class PairQuestion:
         one, other = self.shown
         drawn = self.case.draw(self.shown)
         blocks = (*self.case.blocks, ("response A", one.data), ("response B", other.data))
-        asked = demands(self.case.rubric, principle=self.principle, places=self._criteria(drawn))
+        places = shuffled(len(self.case.rubric.criteria), drawn)
+        asked = demands(
+            self.case.rubric,
+            principle=self.principle,
+            places=places if self._rising else places[::-1],
+            scale=Scale.RISING if self._rising else Scale.FALLING,
+        )
         content = f"{asked}\n\n{delimited(blocks, drawn)}\n\nWhich is better: A, B or C?"
         return ({"role": "system", "content": _RULES + self.format.demand}, {"role": "user", "content": content})
 
@@ -158,11 +164,11 @@ class PairQuestion:
                 return Note(side, turn, note[:_NOTE_CHARACTERS]) if known else None
         return None
 
-    def _criteria(self, drawn: bytes) -> list[int]:
-        """The criteria's places: drawn for the two responses, and the other way round when these are exchanged.
+    @property
+    def _rising(self) -> bool:
+        """Criteria and scales are shown one way, and the other way round when the two responses are exchanged.
 
         Position bias acts among criteria too (arXiv 2602.02219); each stands as often early as late.
         """
-        places = shuffled(len(self.case.rubric.criteria), drawn)
         one, other = self.shown
-        return places if one.data <= other.data else places[::-1]
+        return one.data <= other.data

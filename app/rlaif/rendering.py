@@ -100,14 +100,13 @@ def shuffled(size: int, drawn: bytes) -> list[int]:
 
 
 class Scale(Enum):
-    """Whether a criterion's scale anchors are shown, and which end of the scale comes first."""
+    """Which end of a criterion's scale anchors comes first."""
 
-    NONE = "none"
     RISING = "rising"
     FALLING = "falling"
 
 
-def demands(rubric: Rubric, *, principle: str | None, places: Iterable[int], scale: Scale = Scale.NONE) -> str:
+def demands(rubric: Rubric, *, principle: str | None, places: Iterable[int], scale: Scale) -> str:
     """What the rubric asks for, its criteria in the order of `places`."""
     parts = [rubric.description] if rubric.description else []
     shown = (_criterion(rubric.criteria[place], scale) for place in places)
@@ -126,7 +125,7 @@ def prompt_hash(messages: Iterable[Mapping[str, Any]]) -> str:
 
 def _criterion(criterion: Criterion, scale: Scale) -> str:
     lines = [f"{criterion.name} (weight {criterion.weight:g}): {criterion.description}"]
-    anchors = {Scale.NONE: (), Scale.RISING: criterion.anchors, Scale.FALLING: criterion.anchors[::-1]}[scale]
+    anchors = criterion.anchors if scale is Scale.RISING else criterion.anchors[::-1]
     lines += [f"   {anchor.score} of 10: {anchor.description}" for anchor in anchors]
     return "\n".join(lines)
 

@@ -104,18 +104,25 @@ def question(answer: TriedAnswer) -> str:
     return answer.messages[-1]["content"]
 
 
+def _questions(answers: dict[Order, TriedAnswer]) -> Iterator[tuple[Order, str]]:
+    return ((order, question(answer)) for order, answer in answers.items())
+
+
 class TestTrial:
     def test_shows_the_question_that_was_put_in_each_order(
         self, world: World, tried: Tried, endpoint: RunningJudge
     ) -> None:
         answers = by_order(tried.pair(world.add_judge(endpoint.spec())))
         assert set(answers) == set(Order)
+        rising = {order: text.index("1 of 10: I") < text.index("10 of 10: T") for order, text in _questions(answers)}
+        assert set(rising.values()) == {True, False}, "the scale is shown the other way round in the other order"
         assert {call["prompt_hash"] for call in endpoint.judge.calls} == {
             answer.verdict.prompt_hash for answer in answers.values()
         }
         for order, answer in answers.items():
             text = question(answer)
             assert (text.index(POLITE) < text.index(f'"{RUDE}"')) is (order is Order.AB)
+            assert "   10 of 10: Thanks warmly." in text
             assert (answer.own.answer, answer.verdict.raw_text) == (Answer.A, "A" if order is Order.AB else "B")
             assert answer.own.probability is not None
             assert answer.own.probability > 0.5
