@@ -22,11 +22,13 @@ from app.db.models import (
     Preference,
     Prompt,
     Purpose,
+    Score,
     Split,
     Verdict,
 )
 from app.repositories.pages import Chunk, Slice, chunk
 from app.rlaif.comparison import Answer
+from app.rlaif.points import HALF_RANGE, MIDDLE
 from app.rlaif.recipe import StageKind
 
 # SQLAlchemy types a statement by its columns; here a row is read by their names.
@@ -96,6 +98,14 @@ def verdicts(session: Session, provenance: Provenance, where: VerdictFilter, sli
     labelled = Comparison.purpose != Purpose.EVALUATION
     parts = _parts(provenance, StageKind.JUDGE, run_id=Verdict.run_id, labelled=labelled)
     return _merged(session, [query.where(*part) for part in parts], slice_, by=Verdict.id)
+
+
+def scores(session: Session, provenance: Provenance, judge_id: str | None, slice_: Slice) -> Chunk[Row[Any]]:
+    query = select(*Score.__table__.columns, ((Score.points - MIDDLE) / HALF_RANGE).label("score"))
+    if judge_id is not None:
+        query = query.where(Score.judge_id == judge_id)
+    source = provenance.executor(StageKind.JUDGE)
+    return _merged(session, [query.where(Score.run_id == source)], slice_, by=Score.id)
 
 
 def preferences(session: Session, provenance: Provenance, where: PreferenceFilter, slice_: Slice) -> Chunk[Row[Any]]:

@@ -10,6 +10,8 @@ from app.rlaif.replies import ReplyToken, bare
 
 POINTS = tuple(range(1, 11))
 OPTIONS = tuple(map(str, POINTS))
+MIDDLE, HALF_RANGE = 5.5, 4.5
+"""What brings the scale to [-1, 1], as d-RLAIF (arXiv 2309.00267) does."""
 POINTS_SCALE = 1.0
 """How many points more make a completion the better one at odds of e to 1."""
 _NUMBER = re.compile(r"(?:(?:score|rating|answer)\s*:?\s*)?[\s\[(*`\"']*(10|[1-9])[\s\])*`\"'.]*", re.IGNORECASE)
@@ -31,11 +33,6 @@ def sigmoid(value: float) -> float:
     if value >= 0:
         return 1.0 / (1.0 + math.exp(-value))
     return 1.0 - 1.0 / (1.0 + math.exp(value))
-
-
-def rescaled(points: float) -> float:
-    """1 to 10 as -1 to 1 (d-RLAIF, arXiv 2309.00267)."""
-    return (points - 5.5) / 4.5
 
 
 def expected_points(stated: int, tokens: Sequence[ReplyToken]) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rlaif.points import OPTIONS, expected_points, parse_points, preferred, rescaled
+from app.rlaif.points import OPTIONS, expected_points, parse_points, preferred
 from app.rlaif.replies import ReplyToken
 
 points = st.floats(1, 10)
@@ -85,7 +85,3 @@ class TestPreferred:
 
     def test_more_points_are_better(self) -> None:
         assert preferred(8, 7) == pytest.approx(1 / (1 + math.exp(-1)))
-
-
-def test_rescaled_to_minus_one_and_one() -> None:
-    assert (rescaled(1), rescaled(10), rescaled(5.5)) == (-1.0, 1.0, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.db.models import (
     Prompt,
     Purpose,
     Run,
+    Score,
     Split,
     Verdict,
 )
@@ -108,6 +109,7 @@ class Produced:
     comparisons: list[str]
     verdicts: list[str]
     preferences: list[str]
+    scores: list[str] = field(default_factory=list)
 
 
 def label(session: Session, run_id: str) -> Produced:
@@ -125,13 +127,15 @@ def label(session: Session, run_id: str) -> Produced:
         probability = {0: 0.2, 1: 0.5, 2: None}.get(number, 0.9)
         verdicts = [_verdict(run, comparison, order, probability) for order in Order]
         preference = _preference(run, comparison, prompt, probability)
-        for made in (pair, [comparison], verdicts, [preference]):
+        score = _score(run, pair[0], None if number == 2 else 7.4)
+        for made in (pair, [comparison], verdicts, [preference], [score]):
             session.add_all(made)
             session.flush()
         rows.completions.extend(row.id for row in pair)
         rows.comparisons.append(comparison.id)
         rows.verdicts.extend(row.id for row in verdicts)
         rows.preferences.append(preference.id)
+        rows.scores.append(score.id)
     return rows
 
 
@@ -244,6 +248,21 @@ def _verdict(
         raw_text=NASTY,
         cost_usd=0.000125,
         scores=None if missing else {"short": [1.0, 0.5]},
+    )
+
+
+def _score(run: Run, completion: Completion, points: float | None) -> Score:
+    return Score(
+        id=new_id(Kind.SCORE),
+        project_id=run.project_id,
+        run_id=run.id,
+        completion_id=completion.id,
+        judge_id=run.judge_id,
+        order=Order.AB,
+        points=points,
+        invalid_reason=None if points else InvalidReason.TIMEOUT,
+        raw_text=NASTY,
+        cost_usd=0.000125,
     )
 
 
