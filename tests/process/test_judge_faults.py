@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from tests.process.judge_audit import audit
 from tests.process.judge_server import Call, JudgeServer
 from tests.process.service import CANARY, EXAMPLES, Service
 from tests.stack import wait_for
+from workers.stages.ledger import STORED_WITHIN_S
 
-FAULTS = {**TRANSIENT, **FINAL}
+FAULTS = {name: reason for name, reason in {**TRANSIENT, **FINAL}.items() if not name.startswith("429")}
+PASSING = ("429", "429-seconds", "429-date", "503-seconds")
+"""Suffered once: who is sent away comes back. An endpoint that refuses for ever is an outage (F15)."""
+
 ATTEMPTS, SOUND, PROMPTS = 2, 5, 40
+ASKED = len(FAULTS) + len(PASSING) + SOUND
+A_COMMIT_S = 1.0  # on a busy machine
 GOOD, BAD = "Thank you. It is so.", "No."
 RECIPE: dict[str, Any] = {"seed": 1, "stop_after": "judge", "sample": {"source": "prompt_set"}}
 
@@ -36,9 +43,10 @@ class Judged:
 
 @pytest.fixture(scope="module")
 def misjudged(running_service: Service) -> Judged:
-    """One prompt a fault, whose first candidate makes the endpoint suffer it on every call; five without any."""
+    """One prompt a fault, whose first candidate makes the endpoint suffer it on every call or once; five without."""
     running_service.mend()
     lines = [_prompt(fault, f"{GOOD} [[fault:{fault}]]") for fault in FAULTS]
+    lines += [_prompt(fault, f"{GOOD} [[fault:{fault}:1]]") for fault in PASSING]
     lines += [_prompt(f"sound-{number}", f"{GOOD} ({number})") for number in range(SOUND)]
     before = len(running_service.judge.calls())
     run_id = _submit(running_service, _uploaded(running_service, lines), minimum_coverage=0.0)
@@ -58,22 +66,22 @@ class TestMisbehaving:
     def test_every_fault_is_retried_within_its_budget_and_stored_with_its_reason(
         self, service: Service, misjudged: Judged
     ) -> None:
-        assert len(misjudged.verdicts) == 2 * (len(FAULTS) + SOUND)
-        found = list(_verdicts(service, misjudged.run_id))
-        sound: dict[str, str | None] = {f"sound-{number}": None for number in range(SOUND)}
-        assert {(row.external_id, row.invalid_reason) for row in found} == set((FAULTS | sound).items())
-        for row in found:
-            if row.external_id.startswith("429"):
-                assert row.attempts >= ATTEMPTS, "being sent away is no attempt at an answer: the time is the limit"
-            else:
-                assert row.attempts == (ATTEMPTS if row.external_id in TRANSIENT else 1), row.external_id
+        assert len(misjudged.verdicts) == 2 * ASKED
+        sound = [f"sound-{number}" for number in range(SOUND)]
+        expected: set[tuple[str, str | None, int]]
+        expected = {(fault, reason, ATTEMPTS if fault in TRANSIENT else 1) for fault, reason in FAULTS.items()}
+        expected |= {(fault, None, 2) for fault in PASSING} | {(id_, None, 1) for id_ in sound}
+        found = Counter(
+            (row.external_id, row.invalid_reason, row.attempts) for row in _verdicts(service, misjudged.run_id)
+        )
+        assert found == dict.fromkeys(expected, 2)
 
     def test_every_call_is_accounted_for(self, misjudged: Judged) -> None:
         assert audit(misjudged.calls, misjudged.verdicts).clean
 
     def test_coverage_is_reported_with_the_reasons(self, service: Service, misjudged: Judged) -> None:
         judge = service.get(f"/v1/runs/{misjudged.run_id}/report")["judge"]["metrics"]
-        assert judge["coverage"] == pytest.approx(SOUND / (len(FAULTS) + SOUND))
+        assert judge["coverage"] == pytest.approx((SOUND + len(PASSING)) / ASKED)
         assert judge["invalid"] == {reason: 2 * count for reason, count in Counter(FAULTS.values()).items()}
 
     def test_below_the_recipes_floor_the_run_fails_and_says_so(self, service: Service) -> None:
@@ -133,13 +141,17 @@ class TestGone:
 
 
 class TestKilledWorker:
-    def test_no_verdict_is_paid_twice_beyond_the_calls_in_flight(self, service: Service, sound_prompts: str) -> None:
-        before, concurrency, kills = len(service.judge.calls()), 4, 3
-        service.judge.script(latency_s=0.2)
-        run_id = _submit(service, sound_prompts, max_concurrency=concurrency, shard_attempts=10)
-        for kill in range(1, kills + 1):
-            wait_for(lambda at=kill: service.count("verdicts", run_id) >= 12 * at, what="more verdicts", timeout_s=60)  # type: ignore[misc]
+    def test_only_what_was_not_stored_yet_is_asked_again(self, service: Service, sound_prompts: str) -> None:
+        """That is: calls in flight, and answers of the last moment, which are stored together."""
+        before, latency_s = len(service.judge.calls()), 0.2
+        kills: list[tuple[datetime, datetime]] = []
+        service.judge.script(latency_s=latency_s)
+        run_id = _submit(service, sound_prompts, max_concurrency=4, shard_attempts=10)
+        for stored in (12, 24, 36):
+            wait_for(lambda at=stored: service.count("verdicts", run_id) >= at, what="more verdicts", timeout_s=60)  # type: ignore[misc]
+            began = datetime.now(UTC)
             service.kill("worker-io")
+            kills.append((began, datetime.now(UTC)))
             service.start("worker-io")
         service.finished(run_id)
 
@@ -147,8 +159,24 @@ class TestKilledWorker:
         assert len(verdicts) == 2 * PROMPTS
         found = audit(calls, verdicts)
         assert (found.lost, found.duplicated) == (frozenset(), frozenset())
-        assert 0 <= len(calls) - len(verdicts) <= kills * IO_SHARDS * concurrency
+        unstored = timedelta(seconds=latency_s + STORED_WITHIN_S + A_COMMIT_S)
+        again = list(_asked_again(calls))
+        explained = [
+            each
+            for each in again
+            if any(each[0].at <= ended and began <= each[0].at + unstored for began, ended in kills)
+        ]
+        assert explained == again
         assert len(service.events(run_id, "shard.attempt_failed")) >= 1, "a kill that met no judging proves nothing"
+
+
+def _asked_again(calls: list[Call]) -> Iterator[tuple[Call, Call]]:
+    """Each call whose question was asked again later, with the next call of it."""
+    latest: dict[str, Call] = {}
+    for call in calls:
+        if call.question in latest:
+            yield latest[call.question], call
+        latest[call.question] = call
 
 
 class TestBudget:
@@ -187,7 +215,7 @@ def _submit(
         "model": service.name("model"),
         "timeout_s": 1.0,
         "max_attempts": ATTEMPTS,
-        "question_timeout_s": 5.0,
+        "question_timeout_s": 30.0,
         "outage_after": 1000,
     }
     judge = service.endpoint_judge(**(usual | spec))
