@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from app.db.ids import Kind, new_id
-from app.db.models import Scope
+from app.db.models import Calibration, Scope
 from tests.contracts.routes import PUBLIC, Operation, all_operations
 from tests.live_api import LiveApi
+from tests.unit.labelled import answering, report_of
 
 OPERATIONS = all_operations()
 GUARDED = [operation for operation in OPERATIONS if operation.path not in PUBLIC]
@@ -20,6 +21,7 @@ WITH_IDS = [operation for operation in GUARDED if "{" in operation.path]
 SCOPED = [operation for operation in GUARDED if operation.scope is not Scope.READ]
 SMALLER = {Scope.WRITE: Scope.READ, Scope.ADMIN: Scope.WRITE}
 RUBRIC: dict[str, Any] = {"criteria": [{"name": "c", "description": "d"}]}
+PROGRAM = {"kind": "checks", "criteria": [{"name": "c", "description": "d", "check": {"kind": "repetition"}}]}
 # Bodies of the operations on an object that need one.
 BODIES: dict[str, Any] = {
     "POST /v1/rubrics/{rubric_id}/revisions": RUBRIC,
@@ -71,7 +73,27 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
     assert {name: answer.status_code for name, answer in made.items()} == dict.fromkeys(made, 201)
     found = {name: answer.json()["id"] for name, answer in made.items()}
     found |= {**_run_and_checkpoint(api, found), "trial_id": _trial(client, found["rubric_id"])}
+    found |= _calibration_and_canary(api, owner, found)
     return {**found, **_queue_and_claim(client, found["rubric_id"])}
+
+
+def _calibration_and_canary(api: LiveApi, owner: str, ids: dict[str, str]) -> dict[str, str]:
+    """Of one that is measured, as no worker is here to do it."""
+    client = api.client(owner)
+    judge = client.post("/v1/judges", json={"name": "program", "spec": PROGRAM}).json()["id"]
+    labelled = {"prompt": "q", "chosen": "x", "rejected": "y", "split": "train"}
+    prompts = client.post("/v1/prompt-sets", json={"name": "labelled", "prompts": [labelled]}).json()["id"]
+    revision = client.get(f"/v1/rubrics/{ids['rubric_id']}").json()["revision"]["id"]
+    body = {"name": "c", "judge": judge, "rubric_revision_id": revision, "prompt_set": prompts}
+    made = client.post("/v1/calibrations", json=body)
+    assert made.status_code == 201, made.text
+    calibration_id: str = made.json()["id"]
+    report = report_of(answering(20, right=15)).model_dump(mode="json")
+    with api.app.state.sessions.begin() as session:
+        session.get_one(Calibration, calibration_id).report = report
+    canary = client.post("/v1/canaries", json={"name": "c", "baseline": calibration_id, "every_hours": 24})
+    assert canary.status_code == 201, canary.text
+    return {"calibration_id": calibration_id, "canary_id": canary.json()["id"]}
 
 
 def _queue_and_claim(client: httpx.Client, rubric_id: str) -> dict[str, str]:
@@ -86,8 +108,7 @@ def _queue_and_claim(client: httpx.Client, rubric_id: str) -> dict[str, str]:
 
 
 def _trial(client: httpx.Client, rubric_id: str) -> str:
-    spec = {"kind": "checks", "criteria": [{"name": "c", "description": "d", "check": {"kind": "repetition"}}]}
-    judge = client.post("/v1/judges", json={"name": "t", "spec": spec}).json()["id"]
+    judge = client.post("/v1/judges", json={"name": "t", "spec": PROGRAM}).json()["id"]
     pair = {"judge": judge, "prompt": "p", "first": "a", "second": "b"}
     made = client.post(f"/v1/rubrics/{rubric_id}/revisions/1/trials", json=pair)
     assert made.status_code == 201, made.text
