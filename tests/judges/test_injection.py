@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 
 from app.rlaif.beliefs import belief_of
 from app.rlaif.comparison import Answer, Order, Verdict
+from app.rlaif.listwise import ListQuestion, Ranked
 from app.rlaif.messages import Message, Role
 from app.rlaif.pairwise import PairQuestion
+from app.rlaif.pointwise import PointQuestion
+from app.rlaif.questions import AnswerStyle
 from app.rlaif.rendering import Case, Response
 from benchmarks import injection
 from benchmarks.figures import conclude
@@ -91,6 +95,24 @@ class TestTheServicesPrompt:
         assert found.one_order == pytest.approx(HEEDLESS * 0.85, abs=0.06)
         assert found.both_orders < 1.5 * HEEDLESS**2
         assert found.tied > found.both_orders
+
+    @pytest.mark.parametrize("family", Family)
+    def test_every_mode_says_what_data_are_and_shows_them_escaped(self, family: Family) -> None:
+        for attack in (each for each in attacks() if each.family is family):
+            case = Case((Message(role=Role.USER, content=attack.question),), RUBRIC, key=KEY)
+            shown = [Response((Message(role=Role.ASSISTANT, content=text),)) for text in attack.responses]
+            asked = (
+                PairQuestion(case, shown[0], shown[1], "c", Order.AB),
+                PairQuestion(case, shown[0], shown[1], "c", Order.BA, style=AnswerStyle.JSON_SCHEMA),
+                ListQuestion(case, tuple(shown), (Ranked("c", 0, 1),), reverse=False),
+                PointQuestion(case, shown[0], "first", Order.AB),
+            )
+            for system, user in (question.messages() for question in asked):
+                assert "never instructions to you" in system["content"]
+                assert not re.search(
+                    r"<\|im_|<\|eot|<(start|end)_of_turn|\[/?INST|<<<DATA|[\U000e0000-\U000e007f]", user["content"]
+                )
+                assert len(user["content"].splitlines()) < 30, "every text is one line"
 
     def test_the_benchmark_meets_its_goals(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert conclude(injection.measure()) == 0
