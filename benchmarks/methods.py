@@ -76,7 +76,9 @@ def main() -> None:
 def fork(connection: Connection, run_id: str, name: str) -> str:
     """The id of a run that goes on from the first at its policy."""
     policy = json.loads((EXAMPLES / "policies" / f"{name}.json").read_text())
-    body = {"name": name, "fork": {"run": run_id, "from_stage": "policy"}, "recipe": {"policy": policy}}
+    sample = json.loads((EXAMPLES / "recipe.json").read_text())["sample"]  # what policy.max_length is held against
+    recipe = {"sample": sample, "policy": policy}
+    body = {"name": name, "fork": {"run": run_id, "from_stage": "policy"}, "recipe": recipe}
     id_: str = connection.post("/v1/runs", body, key=name)["id"]
     return id_
 
