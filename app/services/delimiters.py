@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from sqlalchemy.orm import Session
+
 from app.config import Settings
+from app.db.models import DeploymentKey
+
+_NAME = "delimiters"
 
 
-def delimiter_key(settings: Settings, *, seed: int) -> bytes:
-    """What makes delimiters unpredictable to whoever wrote the responses: of the server's secret, so that equal
-    questions are equal in every run; of the run's seed where the server has no secret."""
+def delimiter_key(session: Session, settings: Settings) -> bytes:
+    """What makes delimiters unpredictable to whoever wrote the responses, and equal questions equal in every run.
+
+    Of the server's secret; where it has none, the deployment's own random key, which its first migration made.
+    """
     if settings.secret_key is None:
-        return f"delimiters of {seed}".encode()
-    return hmac.digest(settings.secret_key.get_secret_value().encode(), b"delimiters", hashlib.sha256)
+        return session.get_one(DeploymentKey, _NAME).value
+    return hmac.digest(settings.secret_key.get_secret_value().encode(), _NAME.encode(), hashlib.sha256)

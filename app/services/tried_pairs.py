@@ -94,7 +94,7 @@ class _Book:
             scores[score.completion_id].append(score)
         return cls(
             rubric=Rubric.model_validate({} if inputs.rubric is None else inputs.rubric.content),
-            key=delimiter_key(settings, seed=recipe.seed),
+            key=delimiter_key(session, settings),
             recipe=recipe,
             settled=run.status.terminal,
             instrument=EQUAL_VOTES if judge is None else _instrument(session, judge),

@@ -39,6 +39,10 @@ def upgrade() -> None:
         _created_at(),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_deployment_keys")),
     )
+    op.execute(
+        "INSERT INTO deployment_keys (name, value) "
+        "VALUES ('delimiters', sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))"
+    )
     _create_endpoints()
     op.add_column("verdicts", sa.Column("cached", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("verdicts", _saved_usd())

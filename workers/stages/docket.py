@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
@@ -94,11 +95,16 @@ class Questions:
         for prompt, items in block.by_prompt():
             yield from PromptQuestions(self._case(prompt), items, docket.repeats, docket.mode, docket.style)
 
+    @cached_property
+    def _key(self) -> bytes:
+        with self._context.read() as session:
+            return delimiter_key(session, self._context.settings)
+
     def _case(self, prompt: PromptRow) -> Case:
         return Case(
             prompt=tuple(Message.model_validate(message) for message in prompt.messages),
             rubric=criteria_for(self._docket.rubric, prompt),
-            key=delimiter_key(self._context.settings, seed=self._context.work.recipe.seed),
+            key=self._key,
             prompt_id=prompt.external_id,
             reference=prompt.reference,
             tools=prompt.tools,

@@ -103,19 +103,21 @@ class JudgeReward:
         ]
 
     def _questions(self, groups: Sequence[RolloutGroup]) -> Iterator[PointQuestion]:
+        with self.context.read() as session:
+            key = delimiter_key(session, self.context.settings)
         style = AnswerStyle(self.judge.spec.get("answer_format", AnswerStyle.LABEL))
         for place, group in enumerate(groups):
-            case = self._case(self.prompts[group.rollouts[0].prompt.id])
+            case = self._case(self.prompts[group.rollouts[0].prompt.id], key)
             for index, rollout in enumerate(group.rollouts):
                 response = Response((Message(role=Role.ASSISTANT, content=rollout.text),))
                 for order in Order:
                     yield PointQuestion(case, response, _name(place, group, index), order, style=style)
 
-    def _case(self, prompt: PromptRow) -> Case:
+    def _case(self, prompt: PromptRow, key: bytes) -> Case:
         return Case(
             prompt=tuple(Message.model_validate(message) for message in prompt.messages),
             rubric=criteria_for(self.rubric, prompt),
-            key=delimiter_key(self.context.settings, seed=self.context.work.recipe.seed),
+            key=key,
             prompt_id=prompt.external_id,
             reference=prompt.reference,
             tools=prompt.tools,

@@ -340,10 +340,12 @@ class TestWhatReachesTheJudge:
         assert row.principle in CONTENT["principles"]
         texts = {completion.id: completion.text for completion in world.rows(Completion, run_id)}
         rubric = Rubric.model_validate(CONTENT | {"criteria": [CONTENT["criteria"][0], *own]})
+        with world.sessions() as session:
+            key = delimiter_key(session, world.settings)
         case = Case(
             prompt=(Message(role=Role.USER, content="Is it so?"),),
             rubric=rubric,
-            key=delimiter_key(world.settings, seed=0),
+            key=key,
             reference="It is indeed so.",
         )
         first, second = (
