@@ -36,6 +36,14 @@ class Estimate(_Evidence):
         return self
 
 
+class LengthControlled(_Evidence):
+    """The win rate that AlpacaEval 2's regression predicts for answers of equal length (arXiv 2404.04475)."""
+
+    value: Share
+    low: Share
+    high: Share
+
+
 class WinRate(_Evidence):
     """(wins + ties / 2) / all comparisons, with an interval clustered by prompt.
 
@@ -51,6 +59,13 @@ class WinRate(_Evidence):
     wins: Count
     ties: Count
     losses: Count
+    length_controlled: LengthControlled | None  # None for few prompts, or where nothing tells strength from length
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, stored: Any) -> Any:
+        """What was stored before lengths were controlled for has no such figure."""
+        return {"length_controlled": None, **stored} if isinstance(stored, dict) else stored
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:

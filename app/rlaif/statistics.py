@@ -14,8 +14,8 @@ from app.rlaif.beliefs import lean, mean
 from app.rlaif.calibration import prefer_longer_share
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import Distribution, LengthDifference, WinRate
+from app.rlaif.length_control import OUTCOMES
 
-_OUTCOMES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 _RESAMPLED_AT_ONCE = 1_000_000
 
 
@@ -42,10 +42,10 @@ def win_rate(
 ) -> WinRate:
     """(wins + ties / 2) / n from P(the first is better) of each comparison, by prompt; above 0.5 is a win.
 
-    Raises NothingToEstimate.
+    Lengths are not looked at: app.rlaif.length_control does. Raises NothingToEstimate.
     """
     leans = {prompt: [lean(probability) for probability in given] for prompt, given in probabilities.items()}
-    outcomes = {prompt: [_OUTCOMES[answer] for answer in given] for prompt, given in leans.items()}
+    outcomes = {prompt: [OUTCOMES[answer] for answer in given] for prompt, given in leans.items()}
     estimate = clustered_mean(outcomes, rng=rng, samples=samples, confidence=confidence)
     counts = Counter(answer for given in leans.values() for answer in given)
     return WinRate(
@@ -57,6 +57,7 @@ def win_rate(
         wins=counts[Answer.A],
         ties=counts[Answer.TIE],
         losses=counts[Answer.B],
+        length_controlled=None,
     )
 
 

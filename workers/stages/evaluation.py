@@ -20,6 +20,7 @@ from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import Distribution, EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
+from app.rlaif.length_control import Contest, length_controlled
 from app.rlaif.recipe import StageKind
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import distribution, length_difference, win_rate
@@ -63,7 +64,7 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
     meetings = [_meeting(reading) for reading in readings]
     contests = [item for item in meetings if item.ours.source is CompletionSource.POLICY]
     controls = [item for item in meetings if item.ours.source is not CompletionSource.POLICY]
-    overall = _win_rate(context, contests)
+    overall = _controlled(context, contests)
     if overall is None:
         raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
     metrics = EvaluationMetrics(
@@ -103,13 +104,32 @@ def _win_rate(context: StageContext, meetings: Iterable[Meeting]) -> WinRate | N
             chances[meeting.unit].append(meeting.probability)
     if not chances:
         return None
-    rng = np.random.default_rng(derive_seed(context.work.recipe.seed, context.work.round, "bootstrap"))
-    return win_rate(chances, rng=rng, samples=config.bootstrap_samples, confidence=config.confidence)
+    return win_rate(chances, rng=_rng(context), samples=config.bootstrap_samples, confidence=config.confidence)
+
+
+def _controlled(context: StageContext, meetings: Sequence[Meeting]) -> WinRate | None:
+    """The win rate, and beside it the one at equal length. None without a valid comparison."""
+    rate, config = _win_rate(context, meetings), context.work.recipe.evaluate
+    if rate is None:
+        return None
+    contests: dict[str, list[Contest]] = defaultdict(list)
+    for meeting in meetings:
+        if meeting.probability is not None:
+            contest = Contest(meeting.probability, meeting.ours.length, meeting.theirs.length)
+            contests[meeting.unit].append(contest)
+    found = length_controlled(
+        contests, rng=_rng(context), samples=config.bootstrap_samples, confidence=config.confidence
+    )
+    return rate.model_copy(update={"length_controlled": found})
+
+
+def _rng(context: StageContext) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(context.work.recipe.seed, context.work.round, "bootstrap"))
 
 
 def _by_cohort(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, WinRate]:
     cohorts = sorted({meeting.cohort for meeting in meetings})
-    rates = {name: _win_rate(context, (item for item in meetings if item.cohort == name)) for name in cohorts}
+    rates = {name: _controlled(context, [item for item in meetings if item.cohort == name]) for name in cohorts}
     return {name: rate for name, rate in rates.items() if rate is not None}
 
 

@@ -32,7 +32,7 @@ from app.rlaif.pair_figures import PairQuality
 from app.rlaif.recipe import Recipe, StageKind
 from tests.integration.stages.world import Row, World, example_prompts
 
-TRAIN, HELD_OUT = 12, 6
+TRAIN, HELD_OUT = 12, 20
 RECIPE: dict[str, Any] = {
     "seed": 7,
     "sample": {
@@ -147,6 +147,9 @@ class TestEvidence:
         assert rate.value == pytest.approx((rate.wins + rate.ties / 2) / HELD_OUT)
         assert rate.low <= rate.value <= rate.high
         assert sum(cohort.n_prompts for cohort in metrics.by_cohort.values()) == HELD_OUT
+        assert rate.length_controlled is not None
+        assert rate.length_controlled.low <= rate.length_controlled.value <= rate.length_controlled.high
+        assert {cohort.length_controlled for cohort in metrics.by_cohort.values()} == {None}
         assert metrics.control is not None
         assert metrics.disagreement_with_training_judge is not None
         assert metrics.circular is False
