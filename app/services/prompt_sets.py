@@ -7,38 +7,28 @@ import json
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.db.ids import Kind, new_id
 from app.db.models import Prompt as PromptRow
 from app.db.models import PromptSet, Split
 from app.db.session import SessionFactory, WriteSession
-from app.errors import InvalidInput, NotFound, PayloadTooLarge
+from app.errors import InvalidInput, NotFound
 from app.jsonl import BadLine, Line, TooMuchContent, read_lines
-from app.problem_fields import FieldError, field_path
+from app.problem_fields import FieldError
 from app.repositories import prompt_sets
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice, walk
 from app.repositories.prompt_sets import Clash, IncomingPrompt
 from app.rlaif.messages import as_json
 from app.rlaif.prompt import Prompt
-
-MOST_ERRORS = 100
+from app.services.bad_lines import MOST_ERRORS, UploadDamaged, UploadTooLarge, clash, field_error, refusal, validated
 
 
 class InvalidPrompts(InvalidInput):
     """Raised when lines are refused: `errors` names up to 100 of them. Nothing was stored."""
-
-
-class UploadTooLarge(PayloadTooLarge):
-    """Raised when an upload's content, decompressed, exceeds the limit."""
-
-
-class UploadDamaged(InvalidInput):
-    """Raised when a compressed upload breaks off or was never gzip."""
 
 
 class EmptyPromptSet(InvalidInput):
@@ -83,7 +73,7 @@ def upload(
     Raises NameTaken, InvalidPrompts, EmptyPromptSet, UploadTooLarge, UploadDamaged.
     """
     try:
-        lines = map(_prompt_of, read_lines(content, max_line=max_line, max_total=max_total))
+        lines = (validated(line, Prompt) for line in read_lines(content, max_line=max_line, max_total=max_total))
         return _store(session, project_id, name=name, lines=lines, held_out=held_out)
     except TooMuchContent as error:
         raise UploadTooLarge(f"{error}: split the set", field="body") from error
@@ -154,8 +144,7 @@ class _Intake:
     def rows(self, lines: Iterable[Line | BadLine]) -> Iterator[IncomingPrompt]:
         for line in lines:
             if isinstance(line, BadLine):
-                field = f"line {line.number}" + (f": {line.field}" if line.field else "")
-                self._errors.append(FieldError(field=field, code="invalid_line", message=line.problem))
+                self._errors.append(field_error(line))
                 if len(self._errors) >= MOST_ERRORS:
                     return
             elif not self._errors:
@@ -164,7 +153,7 @@ class _Intake:
     def require_good(self) -> None:
         """Raises InvalidPrompts, EmptyPromptSet."""
         if self._errors:
-            raise _refusal(self._errors)
+            raise refusal(InvalidPrompts, self._errors)
         if self._position == 0:
             raise EmptyPromptSet("the set has no prompts: send at least one", field="body")
 
@@ -194,39 +183,19 @@ class _Intake:
         return row
 
 
-def _prompt_of(line: Line | BadLine) -> Line | BadLine:
-    if isinstance(line, BadLine):
-        return line
-    try:
-        return Line(line.number, Prompt.model_validate(line.value))
-    except ValidationError as error:
-        return BadLine(line.number, *_first(error, line.value))
-
-
-def _first(error: ValidationError, value: Any) -> tuple[str, str | None]:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = field_path(("body", *first["loc"]), value, missing=first["type"] == "missing")
-    return first["msg"].removeprefix("Value error, ")[:1000], None if path == "body" else path
-
-
 def _require_coherent(session: Session) -> None:
     """Raises InvalidPrompts when two lines share an id, or a prompt is both trained on and held out."""
     if twice := prompt_sets.duplicate_ids(session, limit=MOST_ERRORS):
-        raise _refusal([_clash(clash, "id", "the id {value!r} is already line {earlier}'s") for clash in twice])
+        raise refusal(
+            InvalidPrompts, [_clash(each, "id", "the id {value!r} is already line {earlier}'s") for each in twice]
+        )
     if leaks := prompt_sets.split_leaks(session, limit=MOST_ERRORS):
         message = "its messages are held out here and trained on at line {earlier}: the measurement would be worthless"
-        raise _refusal([_clash(clash, "split", message) for clash in leaks])
+        raise refusal(InvalidPrompts, [_clash(each, "split", message) for each in leaks])
 
 
-def _clash(clash: Clash, field: str, message: str) -> FieldError:
-    shown = message.format(value=clash.value, earlier=clash.earlier)
-    return FieldError(field=f"line {clash.line}: {field}", code="clash", message=shown)
-
-
-def _refusal(errors: list[FieldError]) -> InvalidPrompts:
-    shown = "; ".join(f"{error.field}: {error.message}" for error in errors[:3])
-    more = f" (first {MOST_ERRORS} named in errors)" if len(errors) >= MOST_ERRORS else ""
-    return InvalidPrompts(f"nothing was stored: {shown}{more}", errors=errors)
+def _clash(found: Clash, field: str, message: str) -> FieldError:
+    return clash(found.line, message.format(value=found.value, earlier=found.earlier), field=field)
 
 
 def _describe(prompt_set: PromptSet, counts: dict[tuple[str, str], int], digest: str) -> None:
