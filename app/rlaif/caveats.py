@@ -82,6 +82,13 @@ def _of_length(measured: EvaluationMetrics) -> Iterator[Caveat]:
             "part of the win may be length.",
         )
 
+    rate = measured.win_rate
+    if (equal := rate.length_controlled) is not None and (rate.value - 0.5) * (equal.value - 0.5) < 0:
+        yield Caveat(
+            code="length_decides",
+            detail=f"The win rate is {rate.value:.3f}, and {equal.value:.3f} at equal length: which side is ahead "
+            "depends on the length of the answers.",
+        )
 
 def _of_judges(findings: Findings) -> Iterator[Caveat]:
     training, evaluating = findings.judge, findings.evaluation_judge

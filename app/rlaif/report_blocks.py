@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.charts import Bars, Chart, Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
-from app.rlaif.evidence import Distribution, Example, WinRate
+from app.rlaif.evidence import Distribution, Example, LengthControlled, WinRate
+from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
 
@@ -88,7 +89,8 @@ def _measured(report: Report) -> Iterator[Block]:
     if report.headline.control is not None:
         rows.append(_win_rate("control: base against base", report.headline.control))
     yield _forest(report)
-    yield Table(("cohort", "win rate", "interval", "prompts", "wins", "ties", "losses"), tuple(rows))
+    head = ("cohort", "win rate", "interval", "at equal length", "interval", "prompts", "wins", "ties", "losses")
+    yield Table(head, tuple(rows))
     figures = []
     if (length := report.length) is not None:
         figures.append(("mean tokens, base", f"{length.base_mean_tokens:.1f}"))
@@ -103,7 +105,9 @@ def _measured(report: Report) -> Iterator[Block]:
 
 
 def _forest(report: Report) -> Intervals:
-    named = {"all": report.headline.win_rate, **report.by_cohort, "control": report.headline.control}
+    overall = report.headline.win_rate
+    controlled = None if overall is None else overall.length_controlled
+    named = {"all": overall, "all, at equal length": controlled, **report.by_cohort, "control": report.headline.control}
     lines = (Interval(name, rate.value, rate.low, rate.high) for name, rate in named.items() if rate is not None)
     return Intervals(tuple(lines), 0.5, "win rate over the base model")
 
@@ -143,7 +147,11 @@ def _curve(steps: Sequence[int], values: Sequence[float | None]) -> Curve:
 def _win_rate(cohort: str, rate: WinRate) -> Row:
     interval = f"{rate.low:.3f} to {rate.high:.3f}"
     counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
-    return (cohort, f"{rate.value:.3f}", interval, *counts)
+    return (cohort, *_with_interval(rate), *_with_interval(rate.length_controlled), *counts)
+
+
+def _with_interval(rate: WinRate | LengthControlled | None) -> Row:
+    return ("-", "-") if rate is None else (f"{rate.value:.3f}", f"{rate.low:.3f} to {rate.high:.3f}")
 
 
 def _judges(report: Report) -> Iterator[Block]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.report_page import as_html
 from app.rlaif import report
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, PreferenceMetrics, RewardModelMetrics, WinRate
@@ -37,6 +38,12 @@ PREFERENCES: dict[str, Any] = {
     "ties": 1,
     "mean_margin": 0.5,
 }
+EQUAL_LENGTH: dict[str, Any] = {"value": 0.41, "low": 0.31, "high": 0.52}
+
+
+def of(family: str) -> dict[str, Any]:
+    """What a judge of one family is, that nobody has calibrated."""
+    return {"family": family, "families": [family], "members": [], "calibration": None}
 
 
 def win_rate(value: float = 0.78, half: float = 0.06, **changes: Any) -> dict[str, Any]:
@@ -163,7 +170,8 @@ class TestCaveats:
                     )
                 },
             ),
-            ("same_family", {"judge": {**judge(), "family": "gpt"}}),
+            ("length_decides", {"evaluation": evaluation(win_rate=win_rate(length_controlled=EQUAL_LENGTH))}),
+            ("same_family", {"judge": {**judge(), **of("gpt")}}),
             ("low_coverage", {"judge": judge(coverage=0.94, invalid={"parse": 24})}),
             ("inconsistent_judge", {"judge": judge(position_consistency=0.69)}),
             ("position_bias", {"judge": judge(first_position_preference=-0.21)}),
@@ -184,6 +192,20 @@ class TestCaveats:
     def test_a_circular_evaluation_is_not_also_called_a_relative(self) -> None:
         same = {**judge(), "family": "gpt"}
         assert codes(judge=same, evaluation=evaluation(circular=True)) == ["circular_evaluation"]
+
+
+class TestEqualLength:
+    def test_is_beside_the_win_rate_in_every_form(self) -> None:
+        made = reported(evaluation=evaluation(by_cohort={"helpfulness": win_rate(0.8, length_controlled=EQUAL_LENGTH)}))
+        for shown in (as_markdown(made), as_text(made), as_html(made)):
+            assert "at equal length" in shown
+            assert "0.310 to 0.520" in shown
+        assert made.model_dump()["by_cohort"]["helpfulness"]["length_controlled"] == EQUAL_LENGTH
+
+    def test_an_evaluation_that_was_stored_without_it_still_loads(self) -> None:
+        stored = evaluation()
+        assert "length_controlled" not in stored["win_rate"]
+        assert EvaluationMetrics.model_validate(stored).win_rate.length_controlled is None
 
 
 class TestHeadline:
