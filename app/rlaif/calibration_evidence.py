@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.rlaif.comparison import InvalidReason
+from app.rlaif.measured import Measured
 from app.rlaif.report import Caveat
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -16,21 +17,6 @@ Count = Annotated[int, Field(ge=0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Measured(_Part):
-    """A figure with its 95 % interval, by a bootstrap over prompts; `n` counts the comparisons behind it."""
-
-    value: Annotated[float, Field(allow_inf_nan=False)]
-    low: Annotated[float, Field(allow_inf_nan=False)]
-    high: Annotated[float, Field(allow_inf_nan=False)]
-    n: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        if not self.low <= self.value <= self.high:
-            raise ValueError(f"{self.value} is outside its interval {self.low}..{self.high}")
-        return self
 
 
 class CurveBin(_Part):

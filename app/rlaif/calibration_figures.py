@@ -11,10 +11,11 @@ import numpy as np
 from app.rlaif.agreement import Agreement as Interval
 from app.rlaif.agreement import AnsweredTwice, cohens_kappa, three_way_accuracy
 from app.rlaif.beliefs import lean
-from app.rlaif.calibration_evidence import Agreement, AtCoverage, CurveBin, Measured
+from app.rlaif.calibration_evidence import Agreement, AtCoverage, CurveBin
 from app.rlaif.comparison import Answer
 from app.rlaif.labelled import Labelled, longer_first
 from app.rlaif.logistic import Floats
+from app.rlaif.measured import Measured
 from app.rlaif.reliability import BINS, correctness, reliability_curve
 from app.rlaif.resampling import Resampler
 from app.rlaif.statistics import NothingToEstimate

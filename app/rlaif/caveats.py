@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics
+from app.rlaif.judge_caveats import of_trust
 from app.rlaif.report import Caveat, Findings, JudgeFacts
 
 LOW_COVERAGE = 0.95
@@ -81,7 +82,6 @@ def _of_length(measured: EvaluationMetrics) -> Iterator[Caveat]:
             detail=f"Answers grew from {length.base_mean_tokens:.1f} to {length.policy_mean_tokens:.1f} tokens: "
             "part of the win may be length.",
         )
-
     rate = measured.win_rate
     if (equal := rate.length_controlled) is not None and (rate.value - 0.5) * (equal.value - 0.5) < 0:
         yield Caveat(
@@ -90,18 +90,13 @@ def _of_length(measured: EvaluationMetrics) -> Iterator[Caveat]:
             "depends on the length of the answers.",
         )
 
+
 def _of_judges(findings: Findings) -> Iterator[Caveat]:
     training, evaluating = findings.judge, findings.evaluation_judge
     for facts in (training, evaluating):
         if facts is not None and facts.metrics is not None:
             yield from _of_judge(facts, facts.metrics)
-    circular = findings.evaluation is not None and findings.evaluation.circular
-    if training is not None and evaluating is not None and training.family == evaluating.family and not circular:
-        yield Caveat(
-            code="same_family",
-            detail=f"Judges {training.name!r} and {evaluating.name!r} are both of family {training.family!r} and may "
-            "share their errors.",
-        )
+    yield from of_trust(findings)
 
 
 def _of_judge(facts: JudgeFacts, metrics: JudgeMetrics) -> Iterator[Caveat]:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.rlaif.beliefs import lean
 from app.rlaif.binomial import sign_test
-from app.rlaif.calibration_evidence import Count, Measured, Share
+from app.rlaif.calibration_evidence import Count, Share
 from app.rlaif.logistic import Floats
+from app.rlaif.measured import Measured
 from app.rlaif.reliability import correctness
 from app.rlaif.resampling import Resampler
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.rlaif.calibration_evidence import CalibrationReport, Measured
+from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.evidence import JudgeMetrics
+from app.rlaif.measured import Measured
 from app.rlaif.recipe import GatesConfig
 
 _BETTER_JUDGE = "use a stronger judge or a panel, sharpen the rubric and calibrate again"

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from app.rlaif.beliefs import lean, order_means
-from app.rlaif.calibration_evidence import Measured
 from app.rlaif.calibration_figures import Against
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.labelled import Asked, Labelled, longer_first
 from app.rlaif.logistic import Floats
+from app.rlaif.measured import Measured
 
 
 def position_consistency(against: Against, judge_id: str) -> Measured | None:

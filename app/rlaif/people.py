@@ -8,9 +8,10 @@ from itertools import combinations
 
 from app.rlaif.agreement import AnsweredTwice, Ratings, accuracy, cohens_kappa, krippendorff_alpha
 from app.rlaif.annotation import GivenAnswer, settled
-from app.rlaif.calibration_evidence import Labels, Measured
+from app.rlaif.calibration_evidence import Labels
 from app.rlaif.calibration_figures import as_measured, measured
 from app.rlaif.labelled import Labelled
+from app.rlaif.measured import Measured
 from app.rlaif.resampling import Resampler
 from app.rlaif.statistics import NothingToEstimate
 

@@ -24,6 +24,7 @@ from app.rlaif.evidence import (
     RewardModelMetrics,
     WinRate,
 )
+from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
 
@@ -85,14 +86,32 @@ class RunFacts(_Part):
     finished_at: datetime | None
 
 
+class CalibrationFacts(_Part):
+    """How the judge stood to people's labels, by the calibration that it is read with; what is fitted, out of fold."""
+
+    id: str
+    measured_at: datetime
+    comparisons: int
+    accuracy: Measured | None
+    prefer_longer: Measured | None
+    ece: Measured | None
+
+
 class JudgeFacts(_Part):
-    """A judge and how it behaved; `metrics` is null when it did not judge."""
+    """A judge and how it behaved; `metrics` is null when it did not judge.
+
+    `families` are of those who are asked, `members` the names of a panel's or cascade's judges. `calibration` is null
+    where nobody has compared the judge with people.
+    """
 
     id: str
     name: str
     kind: str
     family: str
+    families: list[str]
+    members: list[str]
     metrics: JudgeMetrics | None
+    calibration: CalibrationFacts | None
 
 
 class RubricLineage(_Part):
@@ -121,6 +140,7 @@ class ModelLineage(_Part):
     id: str
     name: str
     source: str
+    family: str
     digest: str
 
 

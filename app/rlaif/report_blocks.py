@@ -145,7 +145,6 @@ def _curve(steps: Sequence[int], values: Sequence[float | None]) -> Curve:
 
 
 def _win_rate(cohort: str, rate: WinRate) -> Row:
-    interval = f"{rate.low:.3f} to {rate.high:.3f}"
     counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
     return (cohort, *_with_interval(rate), *_with_interval(rate.length_controlled), *counts)
 
@@ -162,8 +161,26 @@ def _judges(report: Report) -> Iterator[Block]:
     yield Heading("Judges")
     head = ("role", "judge", "family", "verdicts", "coverage", "invalid", "consistency", "first position")
     yield Table(head, tuple(rows))
+    calibrated = [_calibrated(role, facts) for role, facts in judged if facts is not None]
+    if people := [row for row in calibrated if row is not None]:
+        yield Paragraph("Against people, by the calibration that the judge is read with:")
+        yield Table(
+            ("role", "judge", "accuracy", "interval", "prefer longer", "ECE", "labels", "calibration"), tuple(people)
+        )
     if (share := report.disagreement_with_training_judge) is not None:
         yield Paragraph(f"The two judges contradict each other on {share:.1%} of the comparisons that both decide.")
+
+
+def _calibrated(role: str, facts: JudgeFacts) -> Row | None:
+    if (known := facts.calibration) is None:
+        return None
+    accuracy, longer, ece = (_figure(figure) for figure in (known.accuracy, known.prefer_longer, known.ece))
+    interval = "-" if known.accuracy is None else f"{known.accuracy.low:.3f} to {known.accuracy.high:.3f}"
+    return (role, facts.name, accuracy, interval, longer, ece, str(known.comparisons), known.id)
+
+
+def _figure(figure: Measured | None) -> str:
+    return "-" if figure is None else f"{figure.value:.3f}"
 
 
 def _judge(role: str, facts: JudgeFacts) -> Row:
@@ -269,7 +286,7 @@ def _usage(report: Report) -> Iterator[Block]:
     yield Heading("Cost")
     rows = [(f"{row.stage.value} (round {row.round})", *_costs(row)) for row in report.usage]
     rows.append(("total", *_costs(report.total)))
-    yield Table(("stage", "judge USD", "judge calls", "compute seconds"), tuple(rows))
+    yield Table(("stage", "judge USD", "judge calls", "from the cache", "saved USD", "compute seconds"), tuple(rows))
     if not report.usage:
         return
     by_stage = {f"{row.stage.value} (round {row.round})": row for row in report.usage}
@@ -279,7 +296,10 @@ def _usage(report: Report) -> Iterator[Block]:
 
 
 def _costs(usage: Usage) -> Row:
-    return (f"{usage.judge_usd:.4f}", str(usage.judge_calls), f"{usage.compute_seconds:.1f}")
+    rate = usage.cache_hit_rate
+    cached = "-" if rate is None else f"{rate:.0%}"
+    spent = (f"{usage.judge_usd:.4f}", str(usage.judge_calls))
+    return (*spent, cached, f"{usage.saved_usd:.4f}", f"{usage.compute_seconds:.1f}")
 
 
 def _lineage(lineage: Lineage) -> Iterator[Row]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.rlaif.calibration_evidence import Measured
 from app.rlaif.logistic import Floats
+from app.rlaif.measured import Measured
 
 _AT_ONCE = 1_000_000
 _TAILS = (0.025, 0.975)

@@ -45,7 +45,7 @@ class GateFailed(Conflict):
 
 def calibrations_of(recipe: Recipe, judge: Judge | None, evaluation_judge: Judge | None) -> tuple[str, ...]:
     """The calibrations that a run's judges stand on."""
-    named = [recipe.judge.calibration, *(_own(one) for one in (judge, evaluation_judge) if one is not None)]
+    named = [recipe.judge.calibration, *(own_calibration(one) for one in (judge, evaluation_judge) if one is not None)]
     return tuple(dict.fromkeys(id_ for id_ in named if id_ is not None))
 
 
@@ -93,7 +93,7 @@ def _fit_for(
     session: Session, project_id: str, judge: Judge, rubric: RubricRevision, config: JudgeConfig, *, field: str
 ) -> Calibration | None:
     """The measured calibration by which the judge will be read; None where it is read as it is."""
-    id_ = config.calibration or _own(judge)
+    id_ = config.calibration or own_calibration(judge)
     if id_ is None:
         if judge.kind == "cascade":
             raise CascadeNotCalibrated(
@@ -178,7 +178,8 @@ def _refuse(failures: Sequence[GateFailure], measured: str) -> None:
         )
 
 
-def _own(judge: Judge) -> str | None:
+def own_calibration(judge: Judge) -> str | None:
+    """That a panel or cascade is configured with."""
     return calibration_of(_SPEC.validate_python(judge.spec))
 
 

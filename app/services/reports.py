@@ -9,20 +9,34 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.db.models import CheckpointKind, Evaluation, Judge, Model, PromptSet, Rubric, RubricRevision, Run, Stage
+from app.db.models import (
+    Calibration,
+    CheckpointKind,
+    Evaluation,
+    Judge,
+    Model,
+    PromptSet,
+    Rubric,
+    RubricRevision,
+    Run,
+    Stage,
+)
 from app.repositories import results
 from app.repositories.results import Provenance
+from app.repositories.run_inputs import asked_ids
 from app.repositories.runs import RunRow, thinned_metric_points
 from app.rlaif import report
+from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
-from app.rlaif.recipe import StageKind
-from app.rlaif.report import Findings, JudgeFacts, Report, StageUsage, TrainingCurves
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.report import CalibrationFacts, Findings, JudgeFacts, Report, StageUsage, TrainingCurves
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
 from app.services import runs
+from app.services.gates import own_calibration
 
 Metrics = TypeVar("Metrics", bound=BaseModel)
 
@@ -74,8 +88,15 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
             finished_at=run.finished_at,
         ),
         lineage=_lineage(session, run, provenance),
-        judge=_judge(session, run.judge_id, _reported(stages.get(StageKind.JUDGE), JudgeMetrics)),
-        evaluation_judge=_judge(session, run.evaluation_judge_id, evaluation.judge if evaluation else None),
+        judge=_judge(
+            session,
+            run.judge_id,
+            _reported(stages.get(StageKind.JUDGE), JudgeMetrics),
+            calibration_id=Recipe.model_validate(run.recipe).judge.calibration,
+        ),
+        evaluation_judge=_judge(
+            session, run.evaluation_judge_id, evaluation.judge if evaluation else None, calibration_id=None
+        ),
         prompts_too_long=_too_long(stages.get(StageKind.SAMPLE)),
         preferences=_reported(stages.get(StageKind.PREFER), PreferenceMetrics),
         pairs=_pairs(stages.get(StageKind.PREFER)),
@@ -109,11 +130,37 @@ def _too_long(stage: Stage | None) -> PromptsTooLong | None:
     return PromptsTooLong(window=window, max_length=max_length, named=list(dict.fromkeys(named)))
 
 
-def _judge(session: Session, judge_id: str | None, metrics: JudgeMetrics | None) -> JudgeFacts | None:
+def _judge(
+    session: Session, judge_id: str | None, metrics: JudgeMetrics | None, *, calibration_id: str | None
+) -> JudgeFacts | None:
+    """`calibration_id` is the one that the recipe names."""
     if judge_id is None:
         return None
     judge = session.get_one(Judge, judge_id)
-    return JudgeFacts(id=judge.id, name=judge.name, kind=judge.kind, family=judge.family, metrics=metrics)
+    asked = [session.get_one(Judge, id_) for id_ in asked_ids(session, judge.id)]
+    read_by = calibration_id or own_calibration(judge)
+    return JudgeFacts(
+        id=judge.id,
+        name=judge.name,
+        kind=judge.kind,
+        family=judge.family,
+        families=sorted({one.family for one in asked}),
+        members=[one.name for one in asked if one.id != judge.id],
+        metrics=metrics,
+        calibration=None if read_by is None else _calibration(session, read_by),
+    )
+
+
+def _calibration(session: Session, calibration_id: str) -> CalibrationFacts:
+    measured = CalibrationReport.model_validate(session.get_one(Calibration, calibration_id).report)
+    return CalibrationFacts(
+        id=calibration_id,
+        measured_at=measured.measured_at,
+        comparisons=measured.labels.comparisons,
+        accuracy=measured.instrument.accuracy,
+        prefer_longer=measured.prefer_longer,
+        ece=measured.instrument.ece,
+    )
 
 
 def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
@@ -135,7 +182,9 @@ def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Linea
 
 def _model(session: Session, model_id: str) -> report.ModelLineage:
     model = session.get_one(Model, model_id)
-    return report.ModelLineage(id=model.id, name=model.name, source=model.source, digest=model.digest)
+    return report.ModelLineage(
+        id=model.id, name=model.name, source=model.source, family=model.family, digest=model.digest
+    )
 
 
 def _rubric(session: Session, revision_id: str) -> report.RubricLineage:

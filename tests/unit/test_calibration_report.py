@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.rlaif.annotation import GivenAnswer
-from app.rlaif.calibration_evidence import CalibrationReport, Measured
+from app.rlaif.calibration_evidence import CalibrationReport
+from app.rlaif.measured import Measured
 from app.rlaif.calibration_report import Subject, TooFewLabels
 from app.rlaif.calibration_text import as_markdown, as_text
 from app.rlaif.comparison import Answer

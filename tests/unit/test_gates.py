@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rlaif.calibration_evidence import CalibrationReport, Measured
+from app.rlaif.calibration_evidence import CalibrationReport
+from app.rlaif.measured import Measured
 from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.gates import explain, failed_by_calibration, failed_by_judging
 from app.rlaif.recipe import GatesConfig

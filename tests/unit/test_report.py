@@ -46,6 +46,13 @@ def of(family: str) -> dict[str, Any]:
     return {"family": family, "families": [family], "members": [], "calibration": None}
 
 
+def calibration(*, accuracy: float, longer: float) -> dict[str, Any]:
+    """What a calibration found, with 0.05 to either side."""
+    figures = {"accuracy": accuracy, "prefer_longer": longer, "ece": 0.1}
+    intervals = {name: {"value": v, "low": v - 0.05, "high": v + 0.05, "n": 200} for name, v in figures.items()}
+    return {"id": "calibration_1", "measured_at": NOW, "comparisons": 200, **intervals}
+
+
 def win_rate(value: float = 0.78, half: float = 0.06, **changes: Any) -> dict[str, Any]:
     counts = {"n_prompts": 96, "wins": 72, "ties": 6, "losses": 18}
     return {"value": value, "low": value - half, "high": value + half, "confidence": 0.95, **counts, **changes}
@@ -89,12 +96,12 @@ def findings(**changes: Any) -> Findings:
             "lineage": {
                 "rubric": {"rubric_id": "r", "revision_id": "v", "name": "brief", "number": 2, "content_hash": "h"},
                 "prompt_set": {"id": "p", "name": "asks", "digest": "d", "train_count": 9, "held_out_count": 9},
-                "base_model": {"id": "m", "name": "base", "source": "local:base", "digest": "e"},
+                "base_model": {"id": "m", "name": "base", "source": "local:base", "family": "tiny", "digest": "e"},
                 "checkpoints": [],
                 "reused_stages": {},
             },
-            "judge": {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": JUDGE},
-            "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", "family": "gpt", "metrics": JUDGE},
+            "judge": {"id": "a", "name": "trainer", "kind": "checks", **of("checks"), "metrics": JUDGE},
+            "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", **of("gpt"), "metrics": JUDGE},
             "prompts_too_long": {"window": 0, "max_length": 0, "named": []},
             "preferences": PREFERENCES,
             "pairs": assess(pairs(), seed=0).model_dump(),
@@ -134,7 +141,7 @@ def reported(**changes: Any) -> Report:
 
 
 def judge(**figures: Any) -> dict[str, Any]:
-    return {"id": "a", "name": "trainer", "kind": "checks", "family": "checks", "metrics": {**JUDGE, **figures}}
+    return {"id": "a", "name": "trainer", "kind": "checks", **of("checks"), "metrics": {**JUDGE, **figures}}
 
 
 class TestCaveats:
@@ -172,6 +179,10 @@ class TestCaveats:
             ),
             ("length_decides", {"evaluation": evaluation(win_rate=win_rate(length_controlled=EQUAL_LENGTH))}),
             ("same_family", {"judge": {**judge(), **of("gpt")}}),
+            ("same_family", {"judge": {**judge(), **of("gpt"), "families": ["checks", "gpt"]}}),
+            ("judges_own_family", {"judge": {**judge(), **of("tiny")}}),
+            ("uncalibrated_panel", {"judge": {**judge(), "kind": "panel", "members": ["one", "two"]}}),
+            ("judge_is_length", {"judge": {**judge(), "calibration": calibration(accuracy=0.7, longer=0.66)}}),
             ("low_coverage", {"judge": judge(coverage=0.94, invalid={"parse": 24})}),
             ("inconsistent_judge", {"judge": judge(position_consistency=0.69)}),
             ("position_bias", {"judge": judge(first_position_preference=-0.21)}),
@@ -190,8 +201,20 @@ class TestCaveats:
         assert codes(reward_model={**model.model_dump(), "prefer_longer_accuracy": 0.15}) == ["reward_model_is_length"]
 
     def test_a_circular_evaluation_is_not_also_called_a_relative(self) -> None:
-        same = {**judge(), "family": "gpt"}
+        same = {**judge(), **of("gpt")}
         assert codes(judge=same, evaluation=evaluation(circular=True)) == ["circular_evaluation"]
+
+
+class TestPeople:
+    def test_a_calibrated_judge_s_agreement_is_beside_it(self) -> None:
+        made = reported(judge={**judge(), "calibration": calibration(accuracy=0.81, longer=0.55)})
+        for shown in (as_markdown(made), as_text(made)):
+            assert "0.760 to 0.860" in shown
+            assert "calibration_1" in shown
+        assert "judge_is_length" not in {caveat.code for caveat in made.caveats}
+
+    def test_a_judge_that_nobody_compared_with_people_has_no_such_line(self) -> None:
+        assert "Against people" not in as_text(reported())
 
 
 class TestEqualLength:
