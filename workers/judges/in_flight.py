@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -18,48 +19,65 @@ async def in_flight(
     When asking or the questions raise, no new question is taken, what is in flight is answered, and the first error is
     raised last. Closing the generator cancels what is in flight.
     """
-    source = iter(questions)
-    finished: asyncio.Queue[asyncio.Task[Answered]] = asyncio.Queue()
-    pending: set[asyncio.Task[Answered]] = set()
-    failure: BaseException | None = None
+    flight = _Flight(questions, ask)
     try:
         while True:
-            if failure is None:
-                try:
-                    _fill(pending, source, ask, finished, limit)
-                except Exception as unread:
-                    failure = unread
-            if not pending:
+            flight.fill(limit)
+            while flight.ready:
+                yield flight.ready.popleft()
+                flight.fill(limit)
+            if not flight.out:
                 break
-            task = await finished.get()
-            pending.discard(task)
-            if error := task.exception():
-                failure = failure or error
-            else:
-                yield task.result()
+            await flight.landing()
     finally:
-        for task in pending:
+        await flight.cancel()
+    if flight.error is not None:
+        raise flight.error
+
+
+class _Flight(Generic[Asked, Answered]):
+    """The questions that are out, the answers that are back, and the first error."""
+
+    def __init__(self, questions: Iterable[Asked], ask: Callable[[Asked], Awaitable[Answered]]) -> None:
+        self._source = iter(questions)
+        self._ask = ask
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._landed = asyncio.Event()
+        self.out = 0
+        self.ready: deque[Answered] = deque()
+        self.error: BaseException | None = None
+
+    def fill(self, limit: int) -> None:
+        while self.error is None and self.out + len(self.ready) < limit:
+            try:
+                question = next(self._source)
+            except StopIteration:
+                return
+            except Exception as error:
+                self.error = error
+                return
+            self.out += 1
+            task = asyncio.create_task(self._answer(question))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def landing(self) -> None:
+        """Wait until an answer or an error is back."""
+        self._landed.clear()
+        await self._landed.wait()
+
+    async def cancel(self) -> None:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-    if failure is not None:
-        raise failure
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-
-def _fill(
-    pending: set[asyncio.Task[Answered]],
-    source: Iterator[Asked],
-    ask: Callable[[Asked], Awaitable[Answered]],
-    finished: asyncio.Queue[asyncio.Task[Answered]],
-    limit: int,
-) -> None:
-    async def answer(question: Asked) -> Answered:
-        return await ask(question)
-
-    while len(pending) < limit:
+    async def _answer(self, question: Asked) -> None:
         try:
-            question = next(source)
-        except StopIteration:
-            return
-        task = asyncio.create_task(answer(question))
-        task.add_done_callback(finished.put_nowait)
-        pending.add(task)
+            self.ready.append(await self._ask(question))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.error = self.error or error
+        finally:
+            self.out -= 1
+            self._landed.set()
