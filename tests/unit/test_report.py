@@ -210,7 +210,7 @@ class TestPeople:
         made = reported(judge={**judge(), "calibration": calibration(accuracy=0.81, longer=0.55)})
         for shown in (as_markdown(made), as_text(made)):
             assert "0.760 to 0.860" in shown
-            assert "calibration_1" in shown
+            assert "Against people" in shown
         assert "judge_is_length" not in {caveat.code for caveat in made.caveats}
 
     def test_a_judge_that_nobody_compared_with_people_has_no_such_line(self) -> None:
