@@ -11,13 +11,13 @@ from dataclasses import dataclass
 BACK_OFF = 0.1
 """How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
 
-FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 30.0
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 20.0
 FLIGHT_PERIOD_S = 5.0
 AGREED = 0.8
 """Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
 
 LOWEST_RATE = 0.01
-SOON_S, SOON_SHARE = 3.0, 0.9
+SOON_S, LEAST_SHARE = 3.0, 0.9
 STRAINED_SHARE = 0.7
 
 
@@ -35,15 +35,15 @@ class Ceiling:
 
 
 def refused_rate(known: Ceiling | None, accepted_per_second: float) -> Ceiling:
-    """The ceiling after an answer 429: what was accepted of what was tried.
-
-    Where it came soon after another one nothing was measured in between, and what was tried was too much.
+    """The ceiling after an answer 429: at first what was accepted; later that too, but at most a tenth below what was
+    tried, since fewer calls may have been made than were allowed.
     """
     if known is None:
         return Ceiling(max(accepted_per_second, 1.0), 0.0, FIRST_PERIOD_S)
     tried = known.allowed()
     soon = known.since_s < max(known.period_s / 2, SOON_S)
-    value = max(SOON_SHARE * tried if soon else min(tried, accepted_per_second), LOWEST_RATE)
+    accepted = 0.0 if soon else accepted_per_second  # after a hold nothing was measured yet
+    value = max(min(tried, accepted), LEAST_SHARE * tried, LOWEST_RATE)
     agreed = value >= AGREED * known.value and known.value >= AGREED * value
     return Ceiling(value, 0.0, min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S)
 

@@ -48,7 +48,7 @@ class TestRefusal:
 
     def test_soon_after_another_goes_below_what_was_tried(self) -> None:
         known = Ceiling(100.0, 1.5, 16.0)
-        assert refused_rate(known, 5.0).value == 0.9 * known.allowed()
+        assert refused_rate(known, 100.0).value == 0.9 * known.allowed()
 
     @given(rates, st.floats(0, 300), rates)
     def test_never_allows_more_than_what_was_refused(self, value: float, since_s: float, accepted: float) -> None:

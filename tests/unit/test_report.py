@@ -256,18 +256,34 @@ class TestUsage:
             "judge_calls": 20,
             "prompt_tokens": 200,
             "completion_tokens": 4,
+            "answers": 80,
+            "cached_answers": 20,
+            "saved_usd": 1.0,
             "compute_seconds": 4.0,
+            "cache_hit_rate": 0.25,
         }
 
     def test_nothing_costs_nothing(self) -> None:
-        assert set(total([]).model_dump().values()) == {0}
+        nothing = total([]).model_dump()
+        assert nothing.pop("cache_hit_rate") is None
+        assert set(nothing.values()) == {0}
 
 
 class TestRendering:
     @pytest.mark.parametrize("render", [as_text, as_markdown])
     def test_every_figure_that_was_measured_is_shown(self, render: Any) -> None:
         text = render(reported(usage=[_usage(StageKind.JUDGE, 1.25, 0.5)]))
-        measured = ("0.780", "0.720 to 0.840", "helpfulness", "dropped: identical", "1.2500", "0.800", "measurer")
+        measured = (
+            "0.780",
+            "0.720 to 0.840",
+            "helpfulness",
+            "dropped: identical",
+            "1.2500",
+            "25%",
+            "0.5000",
+            "0.800",
+            "measurer",
+        )
         for shown in (*measured, "length alone, AUC", "trivially separable", "beyond max"):
             assert shown in text
 
@@ -336,6 +352,9 @@ def _usage(stage: StageKind, usd: float, seconds: float) -> StageUsage:
         judge_calls=10,
         prompt_tokens=100,
         completion_tokens=2,
+        answers=40,
+        cached_answers=10,
+        saved_usd=0.5,
         compute_seconds=seconds,
         wall_seconds=None,
     )
