@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # Many processes start here; without stored bytecode each of them would compile everything it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-training lint drift clean
+.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-training bench-reward-model lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -43,6 +43,9 @@ bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--quick"
 
 bench-methods: setup ## every policy method end to end on the examples (ARGS="--only grpo")
 	$(BIN)/python -m benchmarks.methods $(ARGS)
+
+bench-reward-model: setup ## a reward model on people's choices (../shared/data, or DATA=DIR)
+	$(BIN)/python -m benchmarks.reward_model $(if $(DATA),--data $(DATA))
 
 lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tests.training.tiny import build_model
-from workers.training.checkpoint import load_policy
+from workers.sampling.language_model import load_tokenizer
+from workers.training.checkpoint import ScalarModel, load_policy
 from workers.training.completion_logprobs import CompletionScorer
+from workers.training.reward_model import rewards
 from workers.training.shared_prompts import _PLAIN_CAUSAL, Packing, PromptGroup, share_prompts
 
 SMALL: dict[str, Any] = {
@@ -116,6 +118,24 @@ class TestFamilies:
         model.model.layers[1].mlp.register_forward_hook(lambda _m, _i, out: out + 0.1 * out.roll(1, dims=1))
         assert not CompletionScorer(model).shares_prompts
         assert model.config._attn_implementation == "sdpa"
+
+
+class TestRewards:
+    @pytest.mark.parametrize(("family", "window", "shared"), [("llama", None, True), ("mistral", 8, False)])
+    def test_each_is_read_on_the_last_token(
+        self, family: str, window: int | None, shared: bool, model_dir: Path
+    ) -> None:
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family, **SMALL | {"sliding_window": window, "num_labels": 1})
+        model: Any = AutoModelForSequenceClassification.from_config(config).eval()  # type: ignore[no-untyped-call]
+        tokenizer = load_tokenizer(model_dir)
+        scalar = ScalarModel(model, tokenizer, frozenset({1}), shares_prompts=share_prompts(model))
+        assert (scalar.shares_prompts, model.config.pad_token_id) == (shared, 0)
+        groups = some_groups()
+        rows = [torch.tensor([[*group.prompt, *each]]) for group in groups for each in group.completions]
+        expected = torch.cat([model.score(model.model(row).last_hidden_state[0, -1]) for row in rows])
+        tokenizer.pad_token_id = 0
+        torch.testing.assert_close(rewards(scalar, groups), expected, rtol=1e-4, atol=1e-5)
 
 
 class TestPacking:
