@@ -40,6 +40,7 @@ for group in (
     rubrics,
     resources.prompts,
     resources.models,
+    resources.answers,
     resources.judges,
     people,
     resources.secrets,

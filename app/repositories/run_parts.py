@@ -21,7 +21,7 @@ def has_candidates(session: Session, prompt_set_id: str, *, split: Split | None)
 
 def has_trajectories(session: Session, prompt_set_id: str) -> bool:
     """Whether any train prompt brings a candidate of more than one turn."""
-    found = func.jsonb_path_exists(Prompt.candidates, cast('$[*] ? (@.type() == "array")', JSONPATH))
+    found = func.jsonb_path_exists(Prompt.candidates, cast('strict $[*] ? (@.type() == "array")', JSONPATH))
     return _any_prompt(session, prompt_set_id, Split.TRAIN, found)
 
 

@@ -111,6 +111,11 @@ def _require_reward_model(session: Session, project_id: str, checkpoint_id: str)
         )
 
 
+def spec_of(judge: Judge) -> JudgeSpec:
+    """As it was registered, with today's defaults for what came later."""
+    return _SPEC.validate_python(judge.spec)
+
+
 def _members(session: Session, project_id: str, spec: JudgeSpec) -> list[Judge]:
     """Of a panel or cascade. Raises NotFound, MemberRefused."""
     field = "steps" if isinstance(spec, CascadeJudge) else "members"

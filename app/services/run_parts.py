@@ -154,7 +154,7 @@ def _judge(session: WriteSession, project_id: str, part: str | JudgeIn | None) -
     taken = judges.page(session, project_id, Slice(_ONE), name=part.name).rows
     if not taken:
         return judges.create(session, project_id, name=part.name, spec=part.spec)
-    if taken[0].spec != part.spec.model_dump(mode="json"):
+    if judges.spec_of(taken[0]) != part.spec:
         raise _differs("judge", part.name, taken[0].id)
     return taken[0]
 

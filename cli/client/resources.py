@@ -36,21 +36,16 @@ prompts = group("prompts", "Prompt sets.", "/v1/prompt-sets", ("id", "name", "tr
 models = group(
     "models", "Base models and checkpoints.", "/v1/models", ("id", "name", "kind", "architecture", "parameters")
 )
+answers = group(
+    "answers", "Answers of judges, to be replayed.", "/v1/answer-sets", ("id", "name", "answer_count", "digest")
+)
 judges = group("judges", "AI annotators.", "/v1/judges", ("id", "name", "kind", "family", "created_at"))
 
 
 @prompts.command("upload")
 def upload_prompts(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
     """Upload a JSONL file of prompts, streamed; a bad line rejects the whole file and names every bad line."""
-    connection = Connection.from_environment()
-    headers = {"Content-Type": "application/jsonl"} | ({"Idempotency-Key": key} if key else {})
-    if file.suffix == ".gz":
-        headers["Content-Encoding"] = "gzip"
-    query = {"name": name or file.name.split(".")[0]}
-    answer = connection.request(
-        "POST", "/v1/prompt-sets:upload", params=query, headers=headers, content=blocks(file, quiet=as_json)
-    )
-    show(answer.json(), as_json=as_json)
+    _upload_lines("/v1/prompt-sets:upload", file, name=name, key=key, as_json=as_json)
 
 
 @prompts.command("download")
@@ -61,6 +56,22 @@ def download_prompts(
     """Download a prompt set as JSONL."""
     size = Connection.from_environment().download(f"/v1/prompt-sets/{id_}/prompts", output, format="jsonl")
     console.print(f"{output}: {size} bytes")
+
+
+@answers.command("upload")
+def upload_answers(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
+    """Upload a JSONL file of stored answers, such as exported verdicts, for a judge of kind `replay`."""
+    _upload_lines("/v1/answer-sets", file, name=name, key=key, as_json=as_json)
+
+
+def _upload_lines(path: str, file: Path, *, name: str | None, key: str | None, as_json: bool) -> None:
+    headers = {"Content-Type": "application/jsonl"} | ({"Idempotency-Key": key} if key else {})
+    if file.suffix == ".gz":
+        headers["Content-Encoding"] = "gzip"
+    query = {"name": name or file.name.split(".")[0]}
+    content = blocks(file, quiet=as_json)
+    answer = Connection.from_environment().request("POST", path, params=query, headers=headers, content=content)
+    show(answer.json(), as_json=as_json)
 
 
 @models.command("register")
@@ -91,7 +102,7 @@ def upload_model(file: InputFile, name: Name = None, key: Key = None, as_json: J
 
 @judges.command("create")
 def create_judge(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
-    """Create a judge from a JSON file: {"name", "spec": {"kind": "checks" | "openai" | "local", ...}}."""
+    """Create a judge from a JSON file: {"name", "spec": {"kind": "checks" | "openai" | "anthropic" | ..., ...}}."""
     body = read_object(file)
     body["name"] = name or body.get("name") or file.stem
     show(Connection.from_environment().post("/v1/judges", body, key=key), as_json=as_json)

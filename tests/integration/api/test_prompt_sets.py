@@ -100,6 +100,23 @@ class TestUpload:
             assert row["candidates"] == ["yes", "no"]
             assert row["preferences"] == [{"first": 0, "second": 1, "probability": 1.0}]
 
+    def test_trajectories_stand_beside_texts_and_come_back(self, client: httpx.Client) -> None:
+        call = {"role": "assistant", "tool_calls": [{"function": {"name": "book", "arguments": {"seat": 4}}}]}
+        turns = [call, {"role": "tool", "content": "Booked."}, {"role": "assistant", "content": "Yours."}]
+        single = [{"role": "assistant", "content": "No."}]
+        prompt_set = uploaded(client, lines({"prompt": "a", "candidates": [turns, "Perhaps.", single]}))
+        (row,) = prompts(client, prompt_set)
+        brought, text, spoken = row["candidates"]
+        assert [turn["role"] for turn in brought] == ["assistant", "tool", "assistant"]
+        assert brought[0]["tool_calls"][0]["function"]["arguments"] == {"seat": 4}
+        assert (text, spoken) == ("Perhaps.", "No.")
+        download = client.get(f"/v1/prompt-sets/{prompt_set['id']}/prompts?format=jsonl").content
+        assert uploaded(client, download, name="again")["digest"] == prompt_set["digest"]
+
+    def test_a_trajectory_that_is_no_response_is_named(self, client: httpx.Client) -> None:
+        turns = [{"role": "user", "content": "I answer."}]
+        refused(client, lines({"prompt": "a", "candidates": ["b", turns]}), "line 1: candidates[1]")
+
     def test_a_split_follows_the_content_and_its_share(self, client: httpx.Client) -> None:
         content = lines(*({"prompt": f"question {number}"} for number in range(400)))
         first = upload(client, content, params={"held_out": 0.25}).json()

@@ -107,6 +107,19 @@ class TestCreateRun:
         assert reader.post("/v1/runs", reader.request(), expect=403)["code"] == "scope_missing"
 
 
+TURNS = [
+    {"role": "assistant", "tool_calls": [{"function": {"name": "book", "arguments": {"seat": 4}}}]},
+    {"role": "tool", "content": "Booked."},
+]
+TRAJECTORIES = {
+    "name": "seats",
+    "prompts": [
+        {"prompt": "A seat, please.", "split": "train", "candidates": [TURNS, "No."]},
+        {"prompt": "Another one.", "split": "held_out", "candidates": [TURNS, "No."]},
+    ],
+}
+
+
 class TestRules:
     """What does not fit together is refused before anything is spent, with the field and the remedy."""
 
@@ -137,6 +150,8 @@ class TestRules:
             ("recipe.sample.source", {"recipe": {"sample": {"source": "prompt_set"}}}),
             ("recipe.policy.max_length", {"recipe": {"policy": {"max_length": 4096}}}),
             ("judge", {"rubric": {"name": "vague", "criteria": [{"name": "good", "description": "Good."}]}}),
+            ("recipe.judge.mode", {"recipe": {"judge": {"mode": "pointwise"}}}),
+            ("recipe.stop_after", {"recipe": {"sample": {"source": "prompt_set"}}, "prompt_set": TRAJECTORIES}),
         ],
     )
     def test_names_field(self, client: Client, field: str, changes: dict[str, Any]) -> None:
@@ -146,6 +161,11 @@ class TestRules:
     def test_stopping_early_needs_no_evaluation(self, client: Client) -> None:
         run = client.run(evaluation_judge=None, recipe={"stop_after": "policy"})
         assert [stage["kind"] for stage in run["stages"]] == STAGES[:-1]
+
+    def test_trajectories_are_judged_where_nothing_is_trained(self, client: Client) -> None:
+        recipe = {"sample": {"source": "prompt_set"}, "stop_after": "prefer"}
+        run = client.run(prompt_set=TRAJECTORIES, recipe=recipe, evaluation_judge=None)
+        assert [stage["kind"] for stage in run["stages"]] == ["sample", "judge", "prefer"]
 
     def test_imported_preferences_need_candidates_with_preferences(self, client: Client) -> None:
         prompts = [
