@@ -6,9 +6,10 @@ python -m tests.judges.caller --database URL --project ID --endpoint URL --quest
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections import Counter
+
+import uvloop
 
 from app.config import Settings
 from app.db.session import make_engine, make_session_factory
@@ -56,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--questions", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--requests-per-minute", type=float)
-    print(json.dumps(asyncio.run(ask(parser.parse_args()))))  # noqa: T201
+    print(json.dumps(uvloop.run(ask(parser.parse_args()))))  # noqa: T201

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BURST_S = 0.1
+BURST_S = 0.05
 
 
 class Bucket:

@@ -17,6 +17,8 @@ REFUSING_S = 5.0
 """An endpoint that has refused every call for so long is as good as down."""
 
 _NEGLIGIBLE_S = 1e-6
+_SHORTEST_SLEEP_S = 0.005
+"""Timers are no finer than milliseconds: those whose turn comes sooner go together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class Gate:
                 continue
             if (wait_s := self._wait_s(tokens)) > _NEGLIGIBLE_S:
                 if wait_s < math.inf:
-                    self._alarm = self._loop.call_later(wait_s, self._pump)
+                    self._alarm = self._loop.call_later(max(wait_s, _SHORTEST_SLEEP_S), self._pump)
                 return
             self._queue.popleft()
             self._admit(tokens)
