@@ -26,7 +26,8 @@ JudgeId = Annotated[
 def create_judge(
     body: JudgeIn, caller: Writer, session: WriteSession, once: Once, settings: CurrentSettings
 ) -> Response:
-    """Register a judge: programmatic checks, an OpenAI-compatible endpoint, a registered local model, or stored answers.
+    """Register a judge: programmatic checks, a provider's endpoint, a local model, a trained reward model, stored
+    answers, or several judges as a panel or a cascade.
 
     An endpoint must have a public address, unless the operator allows its network; its secret must be bound to its
     host, and goes over https alone, unless the operator allows its network.
