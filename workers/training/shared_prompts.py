@@ -247,9 +247,9 @@ def share_prompts(model: Any) -> bool:
 
 def _looks_back_only(config: Any) -> bool:
     """Whether every layer attends to all that came before, whatever the length."""
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    window = None if hasattr(config, "layer_types") else getattr(config, "sliding_window", None)
-    return config.model_type in _PLAIN_CAUSAL and set(kinds) == {"full_attention"} and not window
+    kinds, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+    unlimited = set(kinds) == {"full_attention"} if kinds else not window
+    return config.model_type in _PLAIN_CAUSAL and unlimited
 
 
 @torch.no_grad()
