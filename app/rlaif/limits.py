@@ -11,7 +11,7 @@ from dataclasses import dataclass
 BACK_OFF = 0.1
 """How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
 
-FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 20.0
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 15.0
 FLIGHT_PERIOD_S = 5.0
 AGREED = 0.8
 """Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
@@ -34,16 +34,17 @@ class Ceiling:
         return self.value * (1.0 + BACK_OFF * (self.since_s / self.period_s - 1.0) ** 3)
 
 
-def refused_rate(known: Ceiling | None, accepted_per_second: float) -> Ceiling:
-    """The ceiling after an answer 429: at first what was accepted; later that too, but at most a tenth below what was
-    tried, since fewer calls may have been made than were allowed.
+def refused_rate(known: Ceiling | None, *, accepted_per_second: float, accepted_share: float) -> Ceiling:
+    """The ceiling after an answer 429: at first what was accepted, later the accepted share of what was tried.
+
+    At most a tenth goes at once: one refusal among many may be a moment's crowd, and says little of the limit. Soon
+    after another refusal nothing was measured yet, and a tenth goes.
     """
     if known is None:
         return Ceiling(max(accepted_per_second, 1.0), 0.0, FIRST_PERIOD_S)
     tried = known.allowed()
-    soon = known.since_s < max(known.period_s / 2, SOON_S)
-    accepted = 0.0 if soon else accepted_per_second  # after a hold nothing was measured yet
-    value = max(min(tried, accepted), LEAST_SHARE * tried, LOWEST_RATE)
+    soon = known.since_s < SOON_S
+    value = max(tried * (LEAST_SHARE if soon else max(accepted_share, LEAST_SHARE)), LOWEST_RATE)
     agreed = value >= AGREED * known.value and known.value >= AGREED * value
     return Ceiling(value, 0.0, min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S)
 

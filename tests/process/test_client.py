@@ -37,7 +37,10 @@ class TestRun:
             "evaluation_judge": judges[1]["id"],
             "recipe": RECIPE,
         }
-        run = client.json("runs", "create", client.write("run.json", body), "--watch", "--idempotency-key", prefix)
+        estimate = client.json("runs", "estimate", client.write("run.json", body))
+        assert estimate["calls"] > 0
+        assert "in all" in client("runs", "estimate", "run.json")
+        run = client.json("runs", "create", "run.json", "--watch", "--idempotency-key", prefix)
         assert run["status"] == "succeeded"
         assert "policy succeeded" in client.errors
 

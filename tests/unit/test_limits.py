@@ -35,25 +35,32 @@ class TestCeiling:
         assert sum(allowed) / len(allowed) > 96.0
 
 
+def refused(known: Ceiling | None, per_second: float = 50.0, share: float = 1.0) -> Ceiling:
+    return refused_rate(known, accepted_per_second=per_second, accepted_share=share)
+
+
 class TestRefusal:
     def test_the_first_one_takes_what_was_accepted(self) -> None:
-        assert refused_rate(None, 40.0) == Ceiling(40.0, 0.0, FIRST_PERIOD_S)
+        assert refused(None, 40.0) == Ceiling(40.0, 0.0, FIRST_PERIOD_S)
 
     def test_that_agrees_with_the_last_one_waits_longer_for_the_next_attempt(self) -> None:
-        known = Ceiling(100.0, 20.0, 16.0)
-        assert refused_rate(known, 99.0) == Ceiling(99.0, 0.0, LONGEST_PERIOD_S)
+        assert refused(Ceiling(100.0, 8.0, 8.0), share=0.99) == Ceiling(99.0, 0.0, LONGEST_PERIOD_S)
 
     def test_that_disagrees_begins_to_learn_anew(self) -> None:
-        assert refused_rate(Ceiling(10.0, 90.0, 30.0), 1000.0).period_s == FIRST_PERIOD_S
+        assert refused(Ceiling(10.0, 90.0, 15.0)).period_s == FIRST_PERIOD_S
 
-    def test_soon_after_another_goes_below_what_was_tried(self) -> None:
+    def test_soon_after_another_goes_a_tenth_below_what_was_tried(self) -> None:
         known = Ceiling(100.0, 1.5, 16.0)
-        assert refused_rate(known, 100.0).value == 0.9 * known.allowed()
+        assert refused(known).value == 0.9 * known.allowed()
 
-    @given(rates, st.floats(0, 300), rates)
-    def test_never_allows_more_than_what_was_refused(self, value: float, since_s: float, accepted: float) -> None:
+    def test_of_a_crowd_takes_no_more_than_a_tenth(self) -> None:
+        known = Ceiling(100.0, 16.0, 16.0)
+        assert refused(known, per_second=1.0, share=0.1).value == 90.0
+
+    @given(rates, st.floats(0, 300), st.floats(0, 1))
+    def test_never_allows_more_than_what_was_refused(self, value: float, since_s: float, share: float) -> None:
         known = Ceiling(value, since_s, 16.0)
-        assert refused_rate(known, accepted).allowed() <= max(known.allowed(), 0.01)
+        assert refused(known, share=share).allowed() <= max(known.allowed(), 0.01)
 
     def test_an_overload_leaves_room_for_one(self) -> None:
         assert strained_flight(100).value == 70.0

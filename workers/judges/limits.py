@@ -186,7 +186,11 @@ class SharedLimits:
         if shared.cuts != self._cuts or not (tally.too_fast or _overloaded(tally)):
             return False
         if tally.too_fast:
-            ceiling = refused_rate(shared.rate, self._recent.per_second + shared.others_per_second)
+            ceiling = refused_rate(
+                shared.rate,
+                accepted_per_second=self._recent.per_second + shared.others_per_second,
+                accepted_share=1.0 - tally.refused / max(tally.made, 1),
+            )
             endpoints.cut_rate(session, self._place, ceiling, known_cuts=shared.cuts)
         else:
             ceiling = strained_flight(self._recent.in_flight + shared.others_in_flight)
