@@ -138,7 +138,7 @@ def main(pipe: Connection, work: ShardWork, settings: Settings) -> None:
     faulthandler.enable()
     progress = PipeProgress(pipe)
     threading.Thread(target=progress.listen, daemon=True, name="supervisor-watch").start()
-    database = make_engine(settings, pool_size=3)
+    database = make_engine(settings, pool_size=4)  # a stage reads in two threads and writes in two
     context = ChildContext(work, settings, progress, make_session_factory(database))
     ended = _run(context)
     database.dispose()

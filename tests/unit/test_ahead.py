@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from workers.stages.ahead import ahead
+from workers.ahead import ahead
 
 WAIT_S = 10.0
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -17,6 +18,7 @@ from app.rlaif.judges import RemoteJudge
 from app.rlaif.questions import AnswerFormat, Question
 from app.rlaif.rendering import ChatMessages, prompt_hash
 from app.rlaif.reply_keys import Kept, Remembered, asker, reply_key
+from workers.ahead import ahead
 from workers.judges.protocol import Judged
 
 BLOCK = 128
@@ -90,7 +92,7 @@ class Prepared:
             self.asking.ended.set()
 
 
-def uncached(questions: Iterable[Question]) -> Iterator[Prepared]:
+def uncached(questions: Iterable[Question]) -> Generator[Prepared, None, None]:
     """Every question, to be asked."""
     for question in questions:
         yield Prepared(question)
@@ -105,16 +107,23 @@ class ReplyCache:
         self._askers: dict[tuple[str, tuple[str, ...], int], bytes] = {}
         self._lately: OrderedDict[bytes, Asking] = OrderedDict()
 
-    def prepared(self, questions: Iterable[Question]) -> Iterator[Prepared]:
-        """The questions in their order, with what is known of each."""
+    def prepared(self, questions: Iterable[Question]) -> Generator[Prepared, None, None]:
+        """The questions in their order, with what is known of each. One block is looked up while another is asked."""
+        with closing(ahead(self._looked_up(questions))) as blocks:
+            for block in blocks:
+                for key, prepared in block:
+                    if prepared.known is None:
+                        self._follow(key, prepared)
+                    yield prepared
+
+    def _looked_up(self, questions: Iterable[Question]) -> Iterator[list[tuple[bytes, Prepared]]]:
+        """In a thread of its own."""
         source = iter(questions)
         while block := [self._keyed(question) for question in islice(source, BLOCK)]:
             known = self._recall({key for key, _ in block})
             for key, prepared in block:
                 prepared.known = known.get(key)
-                if prepared.known is None:
-                    self._follow(key, prepared)
-                yield prepared
+            yield block
 
     def _keyed(self, question: Question) -> tuple[bytes, Prepared]:
         prepared = Prepared(question)

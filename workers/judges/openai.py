@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -88,9 +88,10 @@ class EndpointJudge:
         async with self._limits as gate:
             prepared = uncached(questions) if self._cache is None else self._cache.prepared(questions)
             answers = in_flight(prepared, partial(self._answer, gate=gate), limit=self._spec.max_concurrency)
-            async with aclosing(answers):
-                async for judged in answers:
-                    yield judged
+            with closing(prepared):
+                async with aclosing(answers):
+                    async for judged in answers:
+                        yield judged
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()
@@ -122,17 +123,20 @@ class EndpointJudge:
 
     async def _ask_again(self, judged: Judged, calls: _Calls, gate: Gate) -> Judged:
         """One more call after a reply that could not be read. What was paid for the first is kept whatever becomes of
-        the second: an error that ends the work has closed the gate, and the next question meets it there."""
+        the second: an error that ends the work has closed the gate, and the next question meets it there.
+
+        Unless the second is heard, there is no reply to keep for others: they may hear it."""
         question, reply = calls.asked.question, judged.reply
+        unheard = replace(judged, reply=None)
         if reply is None or not self._may_spend():
-            return judged
+            return unheard
         again = self._calls(calls.asked, asked_again(question, calls.messages, reply), left_s=calls.left_s)
         try:
             chat = await self._call(again, gate)
         except JudgeError:
-            return judged
+            return unheard
         if chat is None:
-            return replace(judged, attempts=calls.made + again.made)
+            return replace(unheard, attempts=calls.made + again.made)
         return _together(judged, self._read(question, again, chat))
 
     def _calls(self, asked: Prepared, messages: ChatMessages, *, left_s: float) -> _Calls:

@@ -21,7 +21,7 @@ from app.rlaif.questions import AnswerStyle, Question, Unit
 from app.rlaif.rendering import Case
 from app.rlaif.rubric import Rubric
 from app.services.delimiters import delimiter_key
-from workers.stages.ahead import ahead
+from workers.ahead import ahead
 from workers.stages.compare import Block
 from workers.stages.contract import StageContext
 from workers.stages.inputs import criteria_for

@@ -19,7 +19,7 @@ from app.repositories.verdicts import Spending, add_spending, add_verdicts, judg
 from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore
 from workers.stages.contract import StageContext
 
-STORED_AT_ONCE = 100
+STORED_AT_ONCE = 200
 STORED_WITHIN_S = 0.3
 UNSTORED_AT_MOST = 500
 """Answers that a `kill -9` may lose beside those in flight: reading waits while there are more."""
