@@ -24,7 +24,7 @@ from workers.judges.protocol import (
 
 def asking() -> list[asyncio.Task[object]]:
     """The tasks that wait for an answer of the endpoint."""
-    return [task for task in asyncio.all_tasks() if "_fill" in repr(task.get_coro())]
+    return [task for task in asyncio.all_tasks() if "_Flight._answer" in repr(task.get_coro())]
 
 
 class TestVerdict:
