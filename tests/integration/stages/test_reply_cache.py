@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.db.models import CachedReply, RunStatus, Verdict
 from app.repositories import reply_cache
+from app.rlaif.comparison import Answer, InvalidReason
 from app.rlaif.recipe import StageKind
 from app.schemas.stage import usage_of
 from tests.integration.stages.endpoint import RunningJudge
@@ -105,6 +106,15 @@ class TestSecondRun:
         endpoint.judge.script.faults.extend(["500"] * 3)
         judged(world, endpoint, judge={"minimum_coverage": 0.0, "prompts_per_shard": 100})
         assert cached(world, judged(world, endpoint)).count(False) == 3
+
+    def test_asks_anew_where_the_repair_of_a_reply_was_not_heard(self, world: World, endpoint: RunningJudge) -> None:
+        endpoint.judge.script.faults.extend(["rambling", "500"])
+        spec, asking = {"max_concurrency": 1}, {"judge": {"minimum_coverage": 0.5}}
+        first, second = (judged(world, endpoint, spec=spec, **asking) for _ in range(2))
+        unread = [row for row in world.rows(Verdict, first) if row.answer is Answer.INVALID]
+        assert [(row.invalid_reason, row.attempts) for row in unread] == [(InvalidReason.PARSE, 2)]
+        assert [row.answer for row in world.rows(Verdict, second)].count(Answer.INVALID) == 0
+        assert sorted(cached(world, second)) == [False] + [True] * (QUESTIONS - 1)
 
     def test_of_another_project_knows_nothing(self, world: World, endpoint: RunningJudge) -> None:
         judged(world, endpoint)
