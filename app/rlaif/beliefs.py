@@ -7,7 +7,7 @@ Criteria judged one by one make a belief together, by their weights: a part of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -37,6 +37,11 @@ def belief_of(verdicts: Iterable[Verdict]) -> Belief | None:
     if len(means) < len(Order):
         return None
     return Belief(mean(means.values()), lean(means[Order.AB]) is lean(means[Order.BA]))
+
+
+def kept_side(beliefs: Mapping[str, Belief]) -> float | None:
+    """The share of judges that kept to their side under exchanged order; None where none has a belief."""
+    return mean(float(belief.consistent) for belief in beliefs.values()) if beliefs else None
 
 
 def lean(probability: float) -> Answer:

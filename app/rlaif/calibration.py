@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.rlaif.beliefs import lean, mean, order_means
+from app.rlaif.beliefs import beliefs_of, kept_side, lean, mean, order_means
 from app.rlaif.comparison import Answer, InvalidReason, Order, Verdict
 from app.rlaif.evidence import JudgeMetrics
 
@@ -27,17 +27,19 @@ class JudgedComparison:
 def judge_metrics(judged: Sequence[JudgedComparison]) -> JudgeMetrics:
     """How one judge behaved: coverage, position consistency, and the pulls of position and length.
 
-    A judge leans to the side of its mean probability over both orders. Without a verdict coverage is 1.
+    A judge leans to the side of its mean probability over both orders. Without a verdict coverage is 1. Where several
+    were asked, each keeps to its side or not by itself, as in a calibration; leans are those of their equal votes.
     """
     asked = sum(len(comparison.verdicts) for comparison in judged)
     invalid = Counter(reason for comparison in judged for reason in comparison.invalid)
     both = [(each, means) for each in judged if len(means := order_means(each.verdicts)) == len(Order)]
     leans = [(lean(means[Order.AB]), lean(means[Order.BA])) for _, means in both]
+    kept = [share for each in judged if (share := kept_side(beliefs_of(each.verdicts))) is not None]
     return JudgeMetrics(
         verdicts=asked,
         coverage=(asked - invalid.total()) / asked if asked else 1.0,
         invalid=dict(invalid),
-        position_consistency=sum(ab is ba for ab, ba in leans) / len(leans) if leans else None,
+        position_consistency=mean(kept) if kept else None,
         first_position_preference=_first_preference(leans),
         prefer_longer_share=prefer_longer_share(
             [(mean(means.values()), each.first_tokens, each.second_tokens) for each, means in both]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rlaif.calibration_caveats import caveats
+from app.rlaif.beliefs import kept_side
 from app.rlaif.calibration_evidence import (
     CalibrationReport,
     CascadeFigures,
@@ -228,9 +229,8 @@ def _judge(against: Against, member: Member, fitted: FittedMap) -> JudgeFigures:
 
 
 def _kept_side(each: Labelled) -> float:
-    """The share of its judges that kept to their side under exchanged order."""
-    beliefs = each.beliefs.values()
-    return sum(belief.consistent for belief in beliefs) / len(beliefs) if beliefs else np.nan
+    kept = kept_side(each.beliefs)
+    return np.nan if kept is None else kept
 
 
 def _belief(each: Labelled, judge: str) -> float:

@@ -25,6 +25,12 @@ class TestJudgeMetrics:
         assert metrics.position_consistency == 0.5
         assert metrics.first_position_preference == 0.0
 
+    def test_of_several_judges_each_keeps_to_its_side_by_itself(self) -> None:
+        steady = [verdict(p, order, judge="judge_1") for p, order in ((0.9, Order.AB), (0.9, Order.BA))]
+        torn = [verdict(p, order, judge="judge_2") for p, order in ((0.6, Order.AB), (0.0, Order.BA))]
+        metrics = judge_metrics([JudgedComparison((*steady, *torn), (), 10, 10)])
+        assert metrics.position_consistency == 0.5
+
     def test_counts_what_is_missing_by_reason(self) -> None:
         metrics = judge_metrics(
             [
