@@ -6,15 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Checkpoint, CheckpointKind
+from app.rlaif.evidence import Promotion
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
     id: str
+    run_id: str
     step: int
     storage_key: str
     digest: str
@@ -24,7 +26,14 @@ class CheckpointRow:
 def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: CheckpointKind) -> CheckpointRow | None:
     """The checkpoint with the most steps."""
     row = session.execute(
-        select(Checkpoint.id, Checkpoint.step, Checkpoint.storage_key, Checkpoint.digest, Checkpoint.metrics)
+        select(
+            Checkpoint.id,
+            Checkpoint.run_id,
+            Checkpoint.step,
+            Checkpoint.storage_key,
+            Checkpoint.digest,
+            Checkpoint.metrics,
+        )
         .where(Checkpoint.run_id == run_id, Checkpoint.round == round_, Checkpoint.kind == kind)
         .order_by(Checkpoint.step.desc())
         .limit(1)
@@ -36,6 +45,13 @@ def digests(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The digests of some checkpoints, by their ids."""
     rows = session.execute(select(Checkpoint.id, Checkpoint.digest).where(Checkpoint.id.in_(ids)))
     return {row.id: row.digest for row in rows}
+
+
+def set_promotion(session: Session, checkpoint_id: str, found: Promotion) -> None:
+    """Write what its own run's evaluation decided."""
+    reasons = [reason.model_dump() for reason in found.reasons]
+    query = update(Checkpoint).where(Checkpoint.id == checkpoint_id)
+    session.execute(query.values(promoted=found.promoted, promotion_reasons=reasons))
 
 
 def storage_key_of(session: Session, project_id: str, checkpoint_id: str) -> str:

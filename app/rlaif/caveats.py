@@ -17,6 +17,9 @@ FEW_PROMPTS = 50
 FEW_KEPT = 0.5
 STRONG_DISAGREEMENT = 0.3
 OVER_OPTIMISED = 0.2
+SURE = 0.05
+REFUSING_COHORT = "harmlessness"
+"""Where more refusals may be what was asked for."""
 
 
 def caveats(findings: Findings) -> list[Caveat]:
@@ -41,6 +44,7 @@ def _of_evaluation(findings: Findings) -> Iterator[Caveat]:
         )
     yield from _of_win_rate(measured)
     yield from _of_length(measured)
+    yield from _of_refusals(measured)
 
 
 def _of_win_rate(measured: EvaluationMetrics) -> Iterator[Caveat]:
@@ -89,6 +93,16 @@ def _of_length(measured: EvaluationMetrics) -> Iterator[Caveat]:
             detail=f"The win rate is {rate.value:.3f}, and {equal.value:.3f} at equal length: which side is ahead "
             "depends on the length of the answers.",
         )
+
+
+def _of_refusals(measured: EvaluationMetrics) -> Iterator[Caveat]:
+    for cohort, found in measured.refusals.items():
+        if cohort != REFUSING_COHORT and found.policy_share > found.base_share and found.p_value < SURE:
+            yield Caveat(
+                code="over_refusal",
+                detail=f"Refusals rose from {found.base_share:.1%} to {found.policy_share:.1%} of the answers of "
+                f"cohort {cohort!r} (p = {found.p_value:.2g}).",
+            )
 
 
 def _of_judges(findings: Findings) -> Iterator[Caveat]:

@@ -177,6 +177,30 @@ class Example(_Evidence):
     probability: Share | None
 
 
+class Refusals(_Evidence):
+    """Answers with a phrase of refusal, before and after; `p_value` is the exact sign test's over prompts."""
+
+    base_share: Share
+    policy_share: Share
+    n: Annotated[int, Field(ge=1)]  # pairs of answers
+    p_value: Share
+
+
+class Reason(_Evidence):
+    """One gate of `recipe.evaluate.gates`: whether it held, what was asked, what was measured."""
+
+    gate: str
+    held: bool
+    detail: str
+
+
+class Promotion(_Evidence):
+    """Whether the policy may take its base model's place: when every gate that was asked held."""
+
+    promoted: bool
+    reasons: list[Reason]  # one a gate: none where nothing was asked
+
+
 class EvaluationMetrics(_Evidence):
     """The policy against the base model on held-out prompts, in both orders, by a judge that did not train it."""
 
@@ -191,9 +215,12 @@ class EvaluationMetrics(_Evidence):
     examples: Annotated[list[Example], Field(max_length=20)]
     tokens: Distribution | None
     rewards: Distribution | None  # None when the run has no reward model
+    refusals: dict[str, Refusals]  # by cohort
+    promotion: Promotion | None  # None when it was measured before there were gates
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_version(cls, stored: Any) -> Any:
-        """What was stored before the distributions were measured has none."""
-        return {"tokens": None, "rewards": None, **stored} if isinstance(stored, dict) else stored
+        """What was stored before the distributions, refusals and gates were measured has none."""
+        absent: dict[str, Any] = {"tokens": None, "rewards": None, "refusals": {}, "promotion": None}
+        return {**absent, **stored} if isinstance(stored, dict) else stored

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, Ta
 
 from app.rlaif.modes import Mode
 from app.rlaif.online_policy import OnlinePolicyConfig
+from app.rlaif.promotion import PromotionGates
 from app.rlaif.training import PolicyConfig, RewardModelConfig
 
 RECIPE_VERSION: Literal[1] = 1
@@ -136,6 +137,9 @@ class EvaluateConfig(_Part):
     bootstrap_samples: Annotated[int, Field(strict=True, ge=100, le=100_000)] = 2000
     confidence: Annotated[float, Field(strict=True, gt=0.5, lt=1)] = 0.95
     minimum_coverage: Probability = 0.9
+    gates: PromotionGates = Field(
+        PromotionGates(), description="What the policy must show to be promoted; a gate that fails fails no run"
+    )
 
 
 class CalibrateConfig(_Part):
@@ -199,6 +203,7 @@ _NO_RESULT: dict[str, Any] = {
     "gates": True,
     "sample": {"prompts_per_shard"},
     "judge": {"prompts_per_shard", "cache", "cache_max_age_days"},
+    "evaluate": {"gates"},
     "reward_model": {"save_steps"},
     "policy": {"save_steps"},
 }

@@ -20,6 +20,8 @@ from app.rlaif.evidence import (
     JudgeMetrics,
     LengthDifference,
     PreferenceMetrics,
+    Promotion,
+    Refusals,
     RewardDifference,
     RewardModelMetrics,
     WinRate,
@@ -215,7 +217,11 @@ class Report(_Part):
     run: RunFacts
     headline: Headline
     caveats: list[Caveat]
+    promotion: Promotion | None = Field(
+        description="Null before the evaluation; a checkpoint is promoted by the evaluation of the run that trained it"
+    )
     by_cohort: dict[str, WinRate]
+    refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
     length: LengthDifference | None
     reward: RewardDifference | None
     tokens: Distribution | None
@@ -242,7 +248,9 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         run=findings.run,
         headline=_headline(findings),
         caveats=caveats,
+        promotion=measured.promotion if measured else None,
         by_cohort=measured.by_cohort if measured else {},
+        refusals=measured.refusals if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
         tokens=measured.tokens if measured else None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.charts import Bars, Chart, Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
-from app.rlaif.evidence import Distribution, Example, LengthControlled, WinRate
+from app.rlaif.evidence import Distribution, Example, LengthControlled, Promotion, Refusals, WinRate
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
@@ -101,7 +101,27 @@ def _measured(report: Report) -> Iterator[Block]:
         figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
         figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
     yield Table(("figure", "value"), tuple(figures))
+    yield from _refusals(report.refusals)
+    yield from _promotion(report.promotion)
     yield from _distributions(report)
+
+
+def _refusals(found: Mapping[str, Refusals]) -> Iterator[Block]:
+    rows = [
+        (cohort, f"{each.base_share:.3f}", f"{each.policy_share:.3f}", str(each.n), f"{each.p_value:.2g}")
+        for cohort, each in found.items()
+        if each.base_share or each.policy_share
+    ]
+    if rows:
+        yield Table(("refusals by cohort", "base", "policy", "answers", "p"), tuple(rows))
+
+
+def _promotion(found: Promotion | None) -> Iterator[Block]:
+    if found is None or not found.reasons:
+        return
+    yield Paragraph(f"By these gates the policy is {'promoted' if found.promoted else 'held back'}.")
+    rows = ((reason.gate, "held" if reason.held else "failed", reason.detail) for reason in found.reasons)
+    yield Table(("gate", "outcome", "why"), tuple(rows))
 
 
 def _forest(report: Report) -> Intervals:

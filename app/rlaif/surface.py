@@ -14,6 +14,7 @@ import numpy as np
 
 from app.rlaif.cross_validation import Predict, TooFewPrompts, out_of_fold, prompt_folds
 from app.rlaif.logistic import Floats, fit_logistic, sigmoid
+from app.rlaif.refusals import is_refusal
 from app.rlaif.reliability import correctness
 
 FOLDS = 5
@@ -23,9 +24,6 @@ FIRST_WORDS = 20
 _PENALTY = 1.0
 _STRONGEST = 5
 
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:can ?not|can't|won't)|as an ai|i apologi[sz]e)\b", re.IGNORECASE
-)
 _ITEM = re.compile(r"^\s*(?:[-*+\u2022]|\d+[.)])\s", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _WORD = re.compile(r"\w+")
@@ -44,7 +42,7 @@ _FEATURES: dict[str, Callable[[str], float]] = {
     "digits": lambda text: sum(character.isdigit() for character in text) / (len(text) or 1),
     "capitals": lambda text: sum(character.isupper() for character in text) / (len(text) or 1),
     "ends a sentence": lambda text: float(text.rstrip().endswith((".", "!", "?", '"', ")", "`"))),
-    "refusal": lambda text: float(_REFUSAL.search(text.replace("\u2019", "'")) is not None),
+    "refusal": lambda text: float(is_refusal(text)),
     "distinct words": lambda text: _distinct(_WORD.findall(text.lower())),
     "empty": lambda text: float(not text.strip()),
 }

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.models import CheckpointKind
+from app.rlaif.evidence import Reason
 
 
 class FileOut(BaseModel):
@@ -44,4 +45,8 @@ class CheckpointOut(BaseModel):
     metrics: dict[str, Any]
     lineage: dict[str, Any] = Field(description="What it was learned from, by content")
     manifest: ManifestOut
+    promoted: bool | None = Field(
+        description="Of a policy: whether its run's evaluation met `recipe.evaluate.gates`; null before it is evaluated"
+    )
+    promotion_reasons: list[Reason] | None = Field(description="One a gate; empty where nothing was asked")
     created_at: datetime

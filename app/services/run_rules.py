@@ -210,6 +210,13 @@ def _require_prompts(plan: Plan) -> None:
             "recipe.stop_after to 'policy'",
             field="prompt_set",
         )
+    for cohort in plan.recipe.evaluate.gates.maximum_cohort_regression if plan.evaluates else ():
+        if cohort not in prompt_set.cohorts:
+            raise RunRefused(
+                f"a gate asks for cohort {cohort!r}, and the cohorts of prompt set {prompt_set.id!r} are "
+                f"{', '.join(sorted(prompt_set.cohorts))}: name one of these, or leave the gate out",
+                field="recipe.evaluate.gates.maximum_cohort_regression",
+            )
 
 
 def _require_imports(session: Session, plan: Plan) -> None:

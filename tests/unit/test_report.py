@@ -53,6 +53,10 @@ def calibration(*, accuracy: float, longer: float) -> dict[str, Any]:
     return {"id": "calibration_1", "measured_at": NOW, "comparisons": 200, **intervals}
 
 
+def refusing(cohort: str, p_value: float = 0.001) -> dict[str, Any]:
+    return {cohort: {"base_share": 0.05, "policy_share": 0.4, "n": 50, "p_value": p_value}}
+
+
 def win_rate(value: float = 0.78, half: float = 0.06, **changes: Any) -> dict[str, Any]:
     counts = {"n_prompts": 96, "wins": 72, "ties": 6, "losses": 18}
     return {"value": value, "low": value - half, "high": value + half, "confidence": 0.95, **counts, **changes}
@@ -177,6 +181,7 @@ class TestCaveats:
                     )
                 },
             ),
+            ("over_refusal", {"evaluation": evaluation(refusals=refusing("helpfulness"))}),
             ("length_decides", {"evaluation": evaluation(win_rate=win_rate(length_controlled=EQUAL_LENGTH))}),
             ("same_family", {"judge": {**judge(), **of("gpt")}}),
             ("same_family", {"judge": {**judge(), **of("gpt"), "families": ["checks", "gpt"]}}),
@@ -192,6 +197,12 @@ class TestCaveats:
     )
     def test_each_doubt_is_raised_alone(self, code: str, changes: dict[str, Any]) -> None:
         assert codes(**changes) == [code]
+
+    @pytest.mark.parametrize("found", [refusing("harmlessness"), refusing("helpfulness", p_value=0.2)])
+    def test_refusals_that_were_asked_for_or_are_chance_raise_none(self, found: dict[str, Any]) -> None:
+        made = reported(evaluation=evaluation(refusals=found))
+        assert made.caveats == []
+        assert "refusals by cohort" in as_text(made)
 
     def test_a_reward_model_is_held_against_chance_and_length(self) -> None:
         model = findings().reward_model
@@ -215,6 +226,19 @@ class TestPeople:
 
     def test_a_judge_that_nobody_compared_with_people_has_no_such_line(self) -> None:
         assert "Against people" not in as_text(reported())
+
+
+class TestPromotion:
+    def test_a_policy_that_is_held_back_says_why(self) -> None:
+        why = {"gate": "minimum_win_rate", "held": False, "detail": "at least 0.800 was asked"}
+        made = reported(evaluation=evaluation(promotion={"promoted": False, "reasons": [why]}))
+        for shown in (as_markdown(made), as_text(made), as_html(made)):
+            assert "held back" in shown
+            assert "at least 0.800 was asked" in shown
+
+    def test_where_nothing_was_asked_nothing_is_said(self) -> None:
+        made = reported(evaluation=evaluation(promotion={"promoted": True, "reasons": []}))
+        assert "promoted" not in as_text(made)
 
 
 class TestEqualLength:

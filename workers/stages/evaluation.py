@@ -11,7 +11,7 @@ import numpy as np
 
 from app.db.ids import Kind, new_id
 from app.db.models import CompletionSource, Evaluation, Judge, Purpose, RubricRevision, Run, Stage
-from app.repositories.checkpoints import CheckpointRow
+from app.repositories.checkpoints import CheckpointRow, set_promotion
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
 from app.repositories.run_inputs import members
@@ -19,11 +19,23 @@ from app.repositories.units import add_missing
 from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
-from app.rlaif.evidence import Distribution, EvaluationMetrics, Example, LengthDifference, RewardDifference, WinRate
+from app.rlaif.evidence import (
+    Distribution,
+    EvaluationMetrics,
+    Example,
+    LengthDifference,
+    Promotion,
+    Refusals,
+    RewardDifference,
+    WinRate,
+)
 from app.rlaif.length_control import Contest, length_controlled
+from app.rlaif.promotion import promotion
 from app.rlaif.recipe import StageKind
+from app.rlaif.refusals import is_refusal, refusals
 from app.rlaif.seeds import derive_seed
 from app.rlaif.statistics import distribution, length_difference, win_rate
+from app.services.engine import EventType, emit
 from app.services.run_rules import is_circular, weights_of, with_teachers
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
@@ -32,6 +44,8 @@ from workers.stages.panel import instrument_of
 
 SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
 """How many wins, losses and ties are shown as examples."""
+
+TEXTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +81,10 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
     overall = _controlled(context, contests)
     if overall is None:
         raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
+    by_cohort = _by_cohort(context, contests)
     metrics = EvaluationMetrics(
         win_rate=overall,
-        by_cohort=_by_cohort(context, contests),
+        by_cohort=by_cohort,
         control=_win_rate(context, controls),
         judge=instrument,
         length=_length(contests),
@@ -79,6 +94,8 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         examples=_examples(context, contests),
         tokens=_distribution(contests, lambda side: side.length),
         rewards=_distribution(contests, lambda side: side.reward),
+        refusals=_refusals(context, contests),
+        promotion=promotion(work.recipe.evaluate.gates, overall, by_cohort),
     )
     _save(context, checkpoint, judge.id, metrics)
     return StageOutcome(len(readings), metrics.model_dump(mode="json", exclude={"examples"}))
@@ -147,6 +164,19 @@ def _distribution(meetings: Sequence[Meeting], figure: Callable[[Side], float | 
         for sides in ([item.theirs for item in meetings], [item.ours for item in meetings])
     )
     return distribution(base, policy)
+
+
+def _refusals(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, Refusals]:
+    """By cohort, whether a judge answered or not."""
+    refused: dict[str, dict[str, list[tuple[bool, bool]]]] = defaultdict(lambda: defaultdict(list))
+    for start in range(0, len(meetings), TEXTS_AT_ONCE):
+        some = meetings[start : start + TEXTS_AT_ONCE]
+        with context.read() as session:
+            texts = completions_by_id(session, [side.id for item in some for side in (item.theirs, item.ours)])
+        for item in some:
+            base, policy = (is_refusal(texts[side.id].text) for side in (item.theirs, item.ours))
+            refused[item.cohort][item.unit].append((base, policy))
+    return {cohort: refusals(found) for cohort, found in sorted(refused.items())}
 
 
 def _reward(context: StageContext) -> RewardDifference | None:
@@ -220,4 +250,12 @@ def _save(context: StageContext, checkpoint: CheckpointRow, judge_id: str, metri
         "metrics": metrics.model_dump(mode="json"),
     }
     with context.transaction() as session:
-        add_missing(session, Evaluation, [row])
+        added = add_missing(session, Evaluation, [row])
+        if added and metrics.promotion is not None and checkpoint.run_id == work.run_id:
+            set_promotion(session, checkpoint.id, metrics.promotion)
+            type_ = EventType.CHECKPOINT_PROMOTED if metrics.promotion.promoted else EventType.CHECKPOINT_HELD_BACK
+            emit(session, work.run_id, work.project_id, type_, _decided(checkpoint, metrics.promotion))
+
+
+def _decided(checkpoint: CheckpointRow, found: Promotion) -> dict[str, Any]:
+    return {"checkpoint": checkpoint.id, "reasons": [reason.model_dump() for reason in found.reasons]}

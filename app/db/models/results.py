@@ -192,7 +192,12 @@ class Checkpoint(Base):
     """Published weights: `manifest` lists each file's size and SHA-256; `lineage` what they were learned from."""
 
     __tablename__ = "checkpoints"
-    __table_args__ = (UniqueConstraint("run_id", "round", "kind", "step"), Index(None, "project_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("run_id", "round", "kind", "step"),
+        Index(None, "project_id", "id"),
+        CheckConstraint("(promoted IS NULL) = (promotion_reasons IS NULL)", name="promotion_has_reasons"),
+        CheckConstraint("kind = 'policy' OR promoted IS NULL", name="policies_are_promoted"),
+    )
 
     id: Mapped[Id]
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
@@ -206,6 +211,8 @@ class Checkpoint(Base):
     size_bytes: Mapped[Big]
     metrics: Mapped[Json]
     lineage: Mapped[Json]
+    promoted: Mapped[bool | None]  # by its own run's evaluation; None before it, and for a reward model
+    promotion_reasons: Mapped[JsonList | None]
     created_at: Mapped[CreatedAt]
 
 

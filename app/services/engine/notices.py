@@ -25,6 +25,8 @@ class EventType(StrEnum):
     RUN_CANCELLED = "run.cancelled"
     STAGE_STARTED = "stage.started"
     STAGE_SUCCEEDED = "stage.succeeded"
+    CHECKPOINT_PROMOTED = "checkpoint.promoted"
+    CHECKPOINT_HELD_BACK = "checkpoint.held_back"
     SHARD_ATTEMPT_FAILED = "shard.attempt_failed"
     SHARD_GIVEN_BACK = "shard.given_back"
 

@@ -18,6 +18,7 @@ from app.db.models import (
     Completion,
     CompletionSource,
     Evaluation,
+    Event,
     Model,
     ModelKind,
     Preference,
@@ -30,9 +31,11 @@ from app.db.models import (
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
 from app.rlaif.pair_figures import PairQuality
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.refusals import is_refusal
 from tests.integration.stages.world import Row, World, example_prompts
 
 TRAIN, HELD_OUT = 12, 20
+GATES = {"minimum_win_rate": 0.0, "maximum_cohort_regression": {"nobody": 0.1}}
 RECIPE: dict[str, Any] = {
     "seed": 7,
     "sample": {
@@ -46,7 +49,7 @@ RECIPE: dict[str, Any] = {
     "prefer": {"max_length": 256},
     "reward_model": {"learning_rate": 5e-4, "epochs": 1, "batch_size": 8, "max_length": 256},
     "policy": {"learning_rate": 1e-4, "epochs": 1, "batch_size": 8, "max_length": 256},
-    "evaluate": {"bootstrap_samples": 200},
+    "evaluate": {"bootstrap_samples": 200, "gates": GATES},
 }
 
 
@@ -68,6 +71,9 @@ class Finished:
 
     def kept(self, split: Split) -> list[Preference]:
         return [row for row in self.rows(Preference, split=split) if row.drop_reason is None]
+
+    def events(self, type_: str) -> list[dict[str, Any]]:
+        return [event.data for event in self.rows(Event, type=type_)]
 
     def evaluation(self) -> EvaluationMetrics:
         (evaluation,) = self.rows(Evaluation)
@@ -171,6 +177,13 @@ class TestEvidence:
         rate = finished.evaluation().win_rate
         assert (rate.wins, rate.losses) == (sum(p > 0.5 for p in means), sum(p < 0.5 for p in means))
 
+    def test_refusals_are_counted_in_every_cohort(self, finished: Finished) -> None:
+        metrics = finished.evaluation()
+        assert sum(found.n for found in metrics.refusals.values()) == HELD_OUT
+        base = finished.rows(Completion, split=Split.HELD_OUT, source=CompletionSource.BASE, position=0)
+        refused = sum(is_refusal(row.text) for row in base)
+        assert sum(found.base_share * found.n for found in metrics.refusals.values()) == pytest.approx(refused)
+
     def test_examples_are_texts_of_this_run(self, finished: Finished) -> None:
         texts = {(row.source, row.text) for row in finished.rows(Completion, split=Split.HELD_OUT)}
         examples = finished.evaluation().examples
@@ -203,6 +216,15 @@ class TestCheckpoints:
         assert not any(name.startswith(".") for name in names)
         folder = finished.world.store.path(checkpoint.storage_key).parent
         assert [path.name for path in folder.iterdir()] == [checkpoint.storage_key.rpartition("/")[2]]
+
+    def test_a_gate_that_fails_holds_the_policy_back_and_says_so(self, finished: Finished) -> None:
+        policy, reward_model = (finished.checkpoint(kind) for kind in ("policy", "reward_model"))
+        assert (reward_model.promoted, reward_model.promotion_reasons) == (None, None)
+        assert policy.promoted is False
+        assert [reason["held"] for reason in policy.promotion_reasons or ()] == [True, False]
+        told = finished.events("checkpoint.held_back")
+        assert told == [{"checkpoint": policy.id, "reasons": policy.promotion_reasons}]
+        assert finished.events("checkpoint.promoted") == []
 
     def test_lineage_counts_what_was_trained_on(self, finished: Finished) -> None:
         policy, reward_model = (finished.checkpoint(kind).lineage for kind in ("policy", "reward_model"))
@@ -238,7 +260,7 @@ class TestFork:
     def test_another_evaluation_of_the_same_policy(self, finished: Finished) -> None:
         world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]
         rewards = {row.id: row.reward for row in finished.rows(Completion)}
-        fork = world.drive(finished.fork(RECIPE, reuse))
+        fork = world.drive(finished.fork(RECIPE | {"evaluate": {"bootstrap_samples": 200}}, reuse))
         assert fork.status is RunStatus.SUCCEEDED
         assert {row.source for row in world.rows(Completion, fork.id)} == {CompletionSource.POLICY}
         assert {row.id: row.reward for row in finished.rows(Completion)} == rewards
@@ -247,6 +269,10 @@ class TestFork:
         assert forked.win_rate == original.win_rate
         assert forked.reward == original.reward
         assert evaluation.checkpoint_id == finished.checkpoint("policy").id
+        assert forked.promotion is not None
+        assert forked.promotion.promoted
+        assert finished.checkpoint("policy").promoted is False
+        assert world.rows(Event, fork.id, type="checkpoint.promoted") == []
 
     def test_a_judge_that_labels_and_measures_is_called_circular(self, finished: Finished) -> None:
         world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]

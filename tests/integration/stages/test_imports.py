@@ -11,6 +11,7 @@ from app.db.models import (
     Completion,
     CompletionSource,
     Evaluation,
+    Event,
     Preference,
     Purpose,
     Run,
@@ -44,6 +45,11 @@ def imported(world: World, prompts: list[dict[str, Any]], **recipe: Any) -> Run:
     return world.drive(world.add_run(RECIPE | recipe, world.add_prompts(prompts)))
 
 
+def preferred(world: World, run: Run) -> PreferenceMetrics:
+    figures = world.stage(run.id, StageKind.PREFER).metrics
+    return PreferenceMetrics.model_validate({name: figures[name] for name in PreferenceMetrics.model_fields})
+
+
 class TestImportedPreferences:
     def test_each_becomes_a_preference_without_a_verdict(self, world: World) -> None:
         run = imported(world, bringing((0, 1, 0.9), (1, 2, 0.5)))
@@ -61,7 +67,7 @@ class TestImportedPreferences:
 
     def test_identical_candidates_are_dropped_and_counted(self, world: World) -> None:
         run = imported(world, bringing((0, 1, 0.9), (0, 2, 0.9)))
-        metrics = PreferenceMetrics.model_validate(world.stage(run.id, StageKind.PREFER).metrics)
+        metrics = preferred(world, run)
         assert (metrics.kept, metrics.dropped) == (6, {"identical": 6})
         assert (metrics.comparisons_train, metrics.kept_train) == (8, 4)
 
@@ -70,7 +76,7 @@ class TestImportedPreferences:
         candidates = [f"{start}. Thank you.", f"{start}. Ugh.", "Ugh."]
         prefer = RECIPE["prefer"] | {"max_length": 48}
         run = imported(world, bringing((0, 1, 0.9), (0, 2, 0.9), candidates=candidates), prefer=prefer)
-        metrics = PreferenceMetrics.model_validate(world.stage(run.id, StageKind.PREFER).metrics)
+        metrics = preferred(world, run)
         assert (metrics.kept, metrics.dropped) == (6, {"identical_after_truncation": 6})
 
     def test_ties_alone_fail_the_run(self, world: World) -> None:
@@ -105,6 +111,9 @@ class TestImportedPreferences:
         assert (metrics.disagreement_with_training_judge, metrics.control) == (None, None)
         (policy,) = world.rows(Checkpoint, run.id, kind=CheckpointKind.POLICY)
         assert policy.lineage["judges"] == []
+        assert (policy.promoted, policy.promotion_reasons) == (True, [])
+        (promoted,) = world.rows(Event, run.id, type="checkpoint.promoted")
+        assert promoted.data == {"checkpoint": policy.id, "reasons": []}
 
 
 class TestEvaluation:

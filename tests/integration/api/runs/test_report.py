@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from app.db.models import CheckpointKind
-from tests.integration.api.runs.produced import EVALUATION, FIGURES, WIN_RATE, measure, publish
+from app.rlaif.evidence import EvaluationMetrics
+from tests.integration.api.runs.produced import EVALUATION, FIGURES, measure, publish
 from tests.integration.api.runs.service import Client, Service
+
+SHOWN = EvaluationMetrics.model_validate(EVALUATION).model_dump(mode="json")
+"""What was stored by an older version, with null for what it did not measure."""
 
 
 @pytest.fixture
@@ -28,11 +32,11 @@ def measured(client: Client, service: Service, tmp_path: Path) -> dict[str, Any]
 class TestReport:
     def test_says_how_much_better_and_by_whom(self, client: Client, measured: dict[str, Any]) -> None:
         report = client.get(f"/v1/runs/{measured['id']}/report")
-        assert report["headline"]["win_rate"] == WIN_RATE
+        assert report["headline"]["win_rate"] == SHOWN["win_rate"]
         assert report["headline"]["judge"] == "measurer"
         assert report["headline"]["control"]["value"] == 0.5
         assert "0.780 (95% interval 0.710 to 0.840)" in report["headline"]["sentence"]
-        assert report["by_cohort"] == EVALUATION["by_cohort"]
+        assert report["by_cohort"] == SHOWN["by_cohort"]
 
     def test_has_every_stages_evidence(self, client: Client, measured: dict[str, Any]) -> None:
         report = client.get(f"/v1/runs/{measured['id']}/report")
@@ -87,7 +91,7 @@ class TestReport:
 
     def test_evaluations_are_listed(self, client: Client, measured: dict[str, Any]) -> None:
         rows = client.rows(f"/v1/runs/{measured['id']}/evaluations")
-        assert [row["metrics"] for row in rows] == [EVALUATION]
+        assert [row["metrics"] for row in rows] == [SHOWN]
 
 
 class TestUsage:

@@ -151,6 +151,10 @@ class TestRules:
             ("recipe.policy.max_length", {"recipe": {"policy": {"max_length": 4096}}}),
             ("judge", {"rubric": {"name": "vague", "criteria": [{"name": "good", "description": "Good."}]}}),
             ("recipe.judge.mode", {"recipe": {"judge": {"mode": "pointwise"}}}),
+            (
+                "recipe.evaluate.gates.maximum_cohort_regression",
+                {"recipe": {"evaluate": {"gates": {"maximum_cohort_regression": {"capabilty": 0.05}}}}},
+            ),
             ("recipe.stop_after", {"recipe": {"sample": {"source": "prompt_set"}}, "prompt_set": TRAJECTORIES}),
         ],
     )

@@ -1,0 +1,64 @@
+"""What a policy must show to be promoted. A gate that fails does not fail the run: it holds the checkpoint back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.rlaif.evidence import LengthControlled, Promotion, Reason, WinRate
+
+Rate = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(strict=True, ge=0, le=0.5, allow_inf_nan=False)]
+Cohort = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class PromotionGates(BaseModel):
+    """What must hold of the evaluation for the policy to be promoted. Null asks nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minimum_win_rate: Rate | None = Field(
+        None, description="Least win rate over the base model: the lower end of its interval"
+    )
+    minimum_length_controlled_win_rate: Rate | None = Field(
+        None, description="Least win rate at equal length: the lower end of its interval"
+    )
+    maximum_cohort_regression: Annotated[dict[Cohort, Tolerance], Field(max_length=100)] = Field(
+        {},
+        description="By cohort, how far its win rate may surely lie below 0.5: its interval must reach 0.5 less this",
+        examples=[{"capability": 0.05}],
+    )
+
+
+def promotion(gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, WinRate]) -> Promotion:
+    """Whether every gate holds, and each one's reason; one whose figure was not measured does not hold."""
+    reasons = [
+        *_minimum("minimum_win_rate", gates.minimum_win_rate, overall),
+        *_minimum(
+            "minimum_length_controlled_win_rate", gates.minimum_length_controlled_win_rate, overall.length_controlled
+        ),
+        *(_regression(cohort, share, by_cohort) for cohort, share in gates.maximum_cohort_regression.items()),
+    ]
+    return Promotion(promoted=all(reason.held for reason in reasons), reasons=reasons)
+
+
+def _minimum(gate: str, asked: float | None, found: WinRate | LengthControlled | None) -> Iterator[Reason]:
+    if asked is None:
+        return
+    if found is None:
+        detail = f"at least {asked:.3f} was asked, and the figure could not be measured: add held-out prompts"
+        yield Reason(gate=gate, held=False, detail=detail)
+        return
+    detail = f"at least {asked:.3f} was asked; the interval is {found.low:.3f} to {found.high:.3f}"
+    yield Reason(gate=gate, held=found.low >= asked, detail=detail)
+
+
+def _regression(cohort: str, tolerance: float, by_cohort: Mapping[str, WinRate]) -> Reason:
+    gate, asked = "maximum_cohort_regression", f"cohort {cohort!r} may fall to {0.5 - tolerance:.3f}"
+    if (found := by_cohort.get(cohort)) is None:
+        detail = f"{asked}, and no held-out comparison of it has a valid verdict: add held-out prompts of the cohort"
+        return Reason(gate=gate, held=False, detail=detail)
+    detail = f"{asked}; its win rate is {found.value:.3f}, the interval {found.low:.3f} to {found.high:.3f}"
+    return Reason(gate=gate, held=found.high >= 0.5 - tolerance, detail=detail)
