@@ -16,7 +16,7 @@ from app.repositories.pages import Chunk, Slice
 from app.rlaif.modes import Mode
 from app.rlaif.recipe import CalibrateConfig, JudgeConfig, Recipe, SampleConfig, StageKind
 from app.schemas.calibration import CalibrationIn
-from app.services import calibration_reports, judges, prompt_sets, runs
+from app.services import calibration_reports, judges, measurements, prompt_sets
 from app.services.run_parts import within
 
 
@@ -68,7 +68,7 @@ def start(
             "`preferences` between its candidates, or export an annotation queue to a prompt set",
             field="prompt_set",
         )
-    run = runs.create_measurement(
+    run = measurements.create(
         session,
         project_id,
         kind=RunKind.CALIBRATION,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.db.ids import Kind, new_id
-from app.db.models import Event, Judge, MetricPoint, PromptSet, RubricRevision, Run, RunKind, RunStatus, Stage
+from app.db.models import Event, MetricPoint, Run, RunKind, RunStatus, Stage
 from app.db.session import WriteSession
 from app.errors import BadRequest, Conflict, InvalidInput, NotFound
 from app.repositories import runs
@@ -20,6 +19,7 @@ from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
 from app.services import engine, forks, gates, run_parts, run_rules
 from app.services.models import PublishedModel
+from app.services.run_rows import insert_run
 from app.services.run_rules import Plan
 from app.storage import ArtifactStore
 
@@ -64,7 +64,7 @@ def create(
     Raises what `planned` raises.
     """
     plan, fork = planned(session, project_id, request, published=published, store=store, prices=prices)
-    run = _insert(
+    run = insert_run(
         session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
     )
     if fork is not None:
@@ -112,29 +112,6 @@ def planned(
     return plan, fork
 
 
-def create_measurement(
-    session: WriteSession,
-    project_id: str,
-    *,
-    kind: RunKind,
-    name: str,
-    recipe: Recipe,
-    rubric: RubricRevision,
-    prompt_set: PromptSet,
-    judge: Judge,
-) -> Run:
-    """A started run that asks a judge about the candidates of a prompt set and trains nothing: a calibration or trial.
-
-    The recipe has sample.source 'prompt_set', and stops after 'judge' or 'calibrate'. Prompts that come with one
-    request are made a set by prompt_sets.create(..., listed=False). Raises RunRefused.
-    """
-    plan = Plan(recipe, rubric, prompt_set, None, judge, None)
-    run_rules.require_measurable(session, plan)
-    run = _insert(session, project_id, name, plan, kind=kind, forked_from_id=None)
-    engine.start_run(session, run)
-    return run
-
-
 def _require_judged(fork: forks.Fork, recipe: Recipe) -> None:
     """The recipe's gates hold of verdicts that are reused, too."""
     for stage in fork.reused:
@@ -149,27 +126,6 @@ def _require_pipeline(recipe: Recipe) -> None:
             "recipe.calibrate out",
             field="recipe.calibrate",
         )
-
-
-def _insert(
-    session: WriteSession, project_id: str, name: str, plan: Plan, *, kind: RunKind, forked_from_id: str | None
-) -> Run:
-    run = Run(
-        id=new_id(Kind.RUN),
-        project_id=project_id,
-        kind=kind,
-        name=name,
-        recipe=plan.recipe.model_dump(mode="json"),
-        rubric_revision_id=plan.rubric.id if plan.rubric else None,
-        prompt_set_id=plan.prompt_set.id,
-        base_model_id=plan.base_model.id if plan.base_model else None,
-        judge_id=plan.judge.id if plan.judge else None,
-        evaluation_judge_id=plan.evaluation_judge.id if plan.evaluation_judge else None,
-        forked_from_id=forked_from_id,
-    )
-    session.add(run)
-    session.flush()
-    return run
 
 
 def get(session: Session, project_id: str, run_id: str) -> RunRow:

@@ -25,7 +25,7 @@ from app.rlaif.recipe import JudgeConfig, Recipe, SampleConfig, StageKind
 from app.rlaif.rubric import Rubric
 from app.rlaif.seeds import derive_seed
 from app.schemas.trial import GoldenTestIn, TrialIn
-from app.services import judges, prompt_sets, rubrics, runs
+from app.services import judges, measurements, prompt_sets, rubrics, runs
 from app.services.run_parts import within
 from app.services.run_rules import RunRefused
 from app.services.tried_pairs import Cohort, tried_pairs
@@ -107,7 +107,7 @@ def _start(
         budget=request.budget,
     )
     with _named_as_sent():
-        return runs.create_measurement(
+        return measurements.create(
             session,
             project_id,
             kind=RunKind.TRIAL,

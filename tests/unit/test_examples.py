@@ -28,6 +28,19 @@ def judge(name: str) -> ChecksJudge:
     return spec
 
 
+class TestLabels:
+    def test_script_writes_the_committed_file(self, tmp_path: Path) -> None:
+        out = tmp_path / "labels.jsonl"
+        subprocess.run([sys.executable, EXAMPLES / "build_labels.py", "--out", out], check=True, capture_output=True)
+        assert out.read_bytes() == (EXAMPLES / "labels.jsonl").read_bytes()
+
+    def test_three_readers_answer_each_pair(self) -> None:
+        rows = [Prompt.model_validate_json(line) for line in (EXAMPLES / "labels.jsonl").read_text().splitlines()]
+        assert len(rows) == 120
+        assert {len(row.candidates) for row in rows} == {2}
+        assert {len({given.annotator for given in row.annotations}) for row in rows} == {3}
+
+
 class TestPrompts:
     def test_script_writes_the_committed_file(self, tmp_path: Path) -> None:
         out = tmp_path / "prompts.jsonl"
