@@ -59,8 +59,8 @@ def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
     missing = sorted(expected ^ {stage.kind for stage in reused if stage.status in _DONE})
     if missing or not reused:
         raise StageNotFinished(
-            f"stage {(missing or [before[0]])[0]!r} of run {source.id!r} has not succeeded, so it cannot be reused: "
-            "wait for it, or fork from an earlier stage",
+            f"stage {(missing or [before[0]])[0].value!r} of run {source.id!r} has not succeeded, so it cannot be "
+            "reused: wait for it, or fork from an earlier stage",
         )
     return Fork(source, request.from_stage, reused)
 

@@ -109,6 +109,7 @@ class TestRefusals:
         client.drive(run["id"], stop_before="prefer")
         problem = client.post("/v1/runs", fork(run, "reward_model"), expect=409)
         assert problem["code"] == "stage_not_finished"
+        assert problem["detail"].startswith("stage 'prefer' of run ")
         assert "prefer" in problem["detail"]
         client.post("/v1/runs", fork(run, "prefer"))
 
