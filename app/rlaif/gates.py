@@ -40,18 +40,18 @@ def failed_by_calibration(
     ]
 
 
-def failed_by_judging(gates: GatesConfig, metrics: JudgeMetrics) -> list[GateFailure]:
-    """What only the run's own verdicts decide."""
+def failed_by_judging(gates: GatesConfig, metrics: JudgeMetrics | None) -> list[GateFailure]:
+    """What only the run's own verdicts decide; without metrics they were never measured, and no gate holds."""
     return [
         *_at_least(
             "minimum_coverage",
-            metrics.coverage,
+            None if metrics is None else metrics.coverage,
             gates.minimum_coverage,
             "read the INVALID verdicts, mend or change the judge, and fork the run from its completions",
         ),
         *_at_least(
             "minimum_consistency",
-            metrics.position_consistency,
+            None if metrics is None else metrics.position_consistency,
             gates.minimum_consistency,
             "the judge contradicts itself when the order changes: change it or sharpen the rubric, and fork the run "
             "from its completions",

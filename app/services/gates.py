@@ -76,7 +76,8 @@ def require_judged(gates: GatesConfig, metrics: Mapping[str, Any]) -> None:
     """What verdicts that a fork reuses decide; `metrics` are those of the stage that made them. Raises GateFailed."""
     if gates.minimum_coverage is None and gates.minimum_consistency is None:
         return
-    measured = JudgeMetrics.model_validate({name: metrics[name] for name in JudgeMetrics.model_fields})
+    known = {name: metrics[name] for name in JudgeMetrics.model_fields if name in metrics}
+    measured = JudgeMetrics.model_validate(known) if known else None
     _refuse(failed_by_judging(gates, measured), "the verdicts that the fork reuses")
 
 

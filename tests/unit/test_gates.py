@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rlaif.calibration_evidence import CalibrationReport
-from app.rlaif.measured import Measured
 from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.gates import explain, failed_by_calibration, failed_by_judging
+from app.rlaif.measured import Measured
 from app.rlaif.recipe import GatesConfig
 from tests.unit.labelled import answering, report_of
 
@@ -86,6 +86,11 @@ class TestByJudging:
         ]
         assert failed_by_judging(GatesConfig(minimum_coverage=0.8, minimum_consistency=0.6), METRICS) == []
         assert failed_by_judging(GatesConfig(), METRICS) == []
+
+    def test_verdicts_that_were_never_measured_pass_no_gate(self) -> None:
+        (failure,) = failed_by_judging(GatesConfig(minimum_coverage=0.0), None)
+        assert (failure.gate, failure.value) == ("minimum_coverage", None)
+        assert "fork the run" in failure.remedy
 
 
 def test_which_gates_only_a_calibration_decides() -> None:

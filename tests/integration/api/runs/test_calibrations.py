@@ -260,6 +260,14 @@ class TestGates:
         body["recipe"] = {"gates": {"minimum_consistency": 0.5}, "stop_after": "prefer"}
         assert client.post("/v1/runs", body)["status"] == "queued"
 
+    def test_verdicts_that_a_fork_reuses_unmeasured_pass_no_gate(self, client: Client, judge: str) -> None:
+        source = run_with(client, judge)
+        client.drive(source["id"])
+        fork = {"run": source["id"], "from_stage": "prefer"}
+        body = {"name": "fork", "fork": fork, "recipe": {"gates": {"minimum_coverage": 0.1}, "stop_after": "prefer"}}
+        problem = client.post("/v1/runs", body, expect=409)
+        assert (problem["code"], problem["failures"][0]["value"]) == ("gate_failed", None)
+
     def test_verdicts_that_are_there_can_be_read_by_a_calibration(self, client: Client, judge: str) -> None:
         source = run_with(client, judge)
         client.drive(source["id"], metrics=FORK_FIGURES)
