@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rlaif.calibration_caveats import caveats
 from app.rlaif.beliefs import kept_side
+from app.rlaif.calibration_caveats import caveats
 from app.rlaif.calibration_evidence import (
     CalibrationReport,
     CascadeFigures,
