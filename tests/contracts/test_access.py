@@ -32,6 +32,7 @@ BODIES: dict[str, Any] = {
         "second": "b",
     },
     "POST /v1/rubrics/{rubric_id}/revisions/{number}:test": {"judge": "j"},
+    "POST /v1/checkpoints/{checkpoint_id}/evaluations": {"name": "e", "judge": "j"},
 }
 BODIES |= {
     "POST /v1/annotation-queues/{queue_id}:route": {"run": "r", "limit": 1},

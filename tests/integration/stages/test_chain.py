@@ -28,13 +28,23 @@ from app.db.models import (
     Split,
     Verdict,
 )
+from app.db.session import WriteSession
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
 from app.rlaif.pair_figures import PairQuality
-from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.prices import PriceTable
+from app.rlaif.promotion import PromotionGates
+from app.rlaif.recipe import EvaluateConfig, Recipe, StageKind
 from app.rlaif.refusals import is_refusal
+from app.schemas.evaluation import EvaluationIn
+from app.services import evaluations
 from tests.integration.stages.world import Row, World, example_prompts
 
 TRAIN, HELD_OUT = 12, 20
+SHORT = {
+    "name": "short",
+    "description": "Few words.",
+    "check": {"kind": "length", "unit": "words", "minimum": 1, "maximum": 12},
+}
 GATES = {"minimum_win_rate": 0.0, "maximum_cohort_regression": {"nobody": 0.1}}
 RECIPE: dict[str, Any] = {
     "seed": 7,
@@ -273,6 +283,25 @@ class TestFork:
         assert forked.promotion.promoted
         assert finished.checkpoint("policy").promoted is False
         assert world.rows(Event, fork.id, type="checkpoint.promoted") == []
+
+    def test_one_request_measures_again_by_another_judge(self, finished: Finished) -> None:
+        world, policy = finished.world, finished.checkpoint("policy")
+        other = world.add_judge({"kind": "checks", "family": "third", "criteria": [SHORT]})
+        gates = PromotionGates(minimum_win_rate=1.0)
+        request = EvaluationIn(name="again", judge=other, evaluate=EvaluateConfig(gates=gates))
+        with world.sessions.begin() as session:
+            made = evaluations.create(
+                WriteSession(session), world.project, policy.id, request, store=world.store, prices=PriceTable()
+            )
+        fork = world.drive(made.run.id)
+        assert (fork.status, fork.error, fork.forked_from_id) == (RunStatus.SUCCEEDED, None, finished.run.id)
+        (evaluation,) = world.rows(Evaluation, fork.id)
+        assert (evaluation.checkpoint_id, evaluation.judge_id) == (policy.id, other)
+        promotion = EvaluationMetrics.model_validate(evaluation.metrics).promotion
+        assert promotion is not None
+        assert [reason.gate for reason in promotion.reasons] == ["minimum_win_rate"]
+        assert {row.judge_id for row in world.rows(Verdict, fork.id)} == {other}
+        assert len(finished.rows(Evaluation)) == 1
 
     def test_a_judge_that_labels_and_measures_is_called_circular(self, finished: Finished) -> None:
         world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]
