@@ -65,8 +65,8 @@ class Rescuer:
             self.recover_expired()
         self.follow_wishes()
         self.sweep()
-        self.open_canaries()
         self.ring_silent()
+        self.open_canaries()
 
     def recover_expired(self) -> None:
         with self._sessions() as session:
@@ -84,11 +84,17 @@ class Rescuer:
                 engine.stop(session, run_id)
 
     def open_canaries(self) -> None:
+        """One that cannot be begun stands in no other's way: it is tried again, and the log says why."""
         with self._sessions() as session:
             due = canaries.due(session)
         for canary_id in due:
-            with self._sessions.begin() as session:
-                canaries.open_due(session, canary_id)
+            try:
+                with self._sessions.begin() as session:
+                    canaries.open_due(session, canary_id)
+            except AWAY:
+                raise
+            except Exception:
+                log.exception("canary %s was not begun", canary_id)
 
     def ring_silent(self) -> None:
         """Fill short queues only: ringing for all that waits behind long shards would grow them without end."""

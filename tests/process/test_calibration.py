@@ -187,6 +187,7 @@ class TestUse:
         preferences = service.pages(f"/v1/runs/{run_id}/preferences")
         assert len(preferences) == 60
         assert all(0.0 < row["probability"] < 1.0 for row in preferences)
+        assert {row["provenance"]["calibration"] for row in preferences} == {calibration["id"]}
         assert {tuple(sorted(row["provenance"]["judges"])) for row in preferences} == {tuple(sorted(members))}
 
 

@@ -35,6 +35,7 @@ class Docket:
     """What is put to one judge: comparisons in both orders, `repeats` times, in one of the modes.
 
     `blocks` reads them anew each time it is called, block by block: a shard may hold more of them than memory does.
+    Of `turns` judges that are asked one after another this is number `turn`, from 0.
     """
 
     judge: JudgeRow
@@ -42,6 +43,8 @@ class Docket:
     blocks: Callable[[], Iterator[Block]]
     repeats: int = 1
     mode: Mode = Mode.PAIRWISE
+    turn: int = 0
+    turns: int = 1
 
     @property
     def style(self) -> AnswerStyle:
@@ -69,8 +72,10 @@ class Questions:
         self.cut = False
 
     def report(self) -> None:
-        """Tells how many of the shard's prompts have been asked about."""
-        self._context.progress.report(self._prompts, self._context.work.payload["limit"], {})
+        """Tells how many of the shard's prompts have been asked about, where several judges are asked in part."""
+        limit = self._context.work.payload["limit"]
+        done = (self._docket.turn * limit + self._prompts) // self._docket.turns
+        self._context.progress.report(done, limit, {})
 
     def __iter__(self) -> Generator[Question, None, None]:
         with closing(ahead(self._read())) as blocks:

@@ -34,8 +34,13 @@ def asking(context: StageContext, judge: JudgeRow) -> Instrument:
 
 def instrument_of(session: Session, judge: JudgeRow, *, calibration: str | None) -> Instrument:
     """How the judge's beliefs are read: by the calibration that the recipe names, by its own, or by equal votes."""
-    id_ = calibration or calibration_of(_SPEC.validate_python(judge.spec))
+    id_ = read_by(judge, calibration=calibration)
     return EQUAL_VOTES if id_ is None else fitted_by(session, id_)
+
+
+def read_by(judge: JudgeRow, *, calibration: str | None) -> str | None:
+    """The id of the calibration that the judge is read with: the recipe's, or its own."""
+    return calibration or calibration_of(_SPEC.validate_python(judge.spec))
 
 
 def put(context: StageContext, docket: Docket, instrument: Instrument) -> None:
@@ -47,16 +52,16 @@ def put(context: StageContext, docket: Docket, instrument: Instrument) -> None:
     if isinstance(instrument, Cascade):
         _descend(context, docket, instrument)
         return
-    for member in members(docket.judge):
-        ask(context, replace(docket, judge=member))
+    for turn, member in enumerate(asked := members(docket.judge)):
+        ask(context, replace(docket, judge=member, turn=turn, turns=len(asked)))
 
 
 def _descend(context: StageContext, docket: Docket, cascade: Cascade) -> None:
-    asked: list[str] = []
-    for member in members(docket.judge):
-        open_ = partial(_open, context, docket, cascade, asked=tuple(asked), judge=member)
-        ask(context, replace(docket, judge=member, blocks=open_))
-        asked.append(member.id)
+    steps = members(docket.judge)
+    for turn, member in enumerate(steps):
+        before = tuple(step.id for step in steps[:turn])
+        open_ = partial(_open, context, docket, cascade, asked=before, judge=member)
+        ask(context, replace(docket, judge=member, blocks=open_, turn=turn, turns=len(steps)))
 
 
 def _open(

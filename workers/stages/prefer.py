@@ -29,7 +29,7 @@ from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked
 from workers.stages.judge import PURPOSES
 from workers.stages.pairing import Pair
-from workers.stages.panel import instrument_of
+from workers.stages.panel import instrument_of, read_by
 from workers.stages.people import people_provenance, with_people
 from workers.stages.tokens import Tokenizer
 
@@ -67,7 +67,12 @@ def _believe(
     beliefs = _imported(context, inputs, prompts, split) if imports else _judged(context, inputs, prompts, split)
     heard = with_people(context, beliefs)
     max_length = context.work.recipe.prefer.max_length
-    return [_row(context, item, _checked(item, belief, tokenizer, max_length), split) for item, belief in heard]
+    judge = inputs.judge_behind
+    calibration = None if judge is None else read_by(judge, calibration=context.work.recipe.judge.calibration)
+    return [
+        _row(context, item, _checked(item, belief, tokenizer, max_length), split, calibration=calibration)
+        for item, belief in heard
+    ]
 
 
 def _judged(
@@ -149,7 +154,9 @@ def _checked(item: Compared, belief: Belief, tokenizer: Tokenizer, max_length: i
     return replace(belief, weight=0.0, drop_reason=same) if same else belief
 
 
-def _row(context: StageContext, item: Compared, belief: Belief, split: Split) -> dict[str, Any]:
+def _row(
+    context: StageContext, item: Compared, belief: Belief, split: Split, *, calibration: str | None
+) -> dict[str, Any]:
     work = context.work
     return {
         "id": new_id(Kind.PREFERENCE),
@@ -161,11 +168,11 @@ def _row(context: StageContext, item: Compared, belief: Belief, split: Split) ->
         "probability": belief.probability,
         "weight": belief.weight,
         "drop_reason": belief.drop_reason,
-        "provenance": _provenance(belief, work.recipe.prefer),
+        "provenance": _provenance(belief, work.recipe.prefer, calibration=calibration),
     }
 
 
-def _provenance(belief: Belief, config: PreferConfig) -> dict[str, Any]:
+def _provenance(belief: Belief, config: PreferConfig, *, calibration: str | None) -> dict[str, Any]:
     people = people_provenance(belief.blended, config.people) if belief.blended and config.people else None
     heard = {} if people is None else {"people": people}
     if belief.judges == (IMPORTED,):
@@ -174,6 +181,7 @@ def _provenance(belief: Belief, config: PreferConfig) -> dict[str, Any]:
         "judges": list(belief.judges),
         "answers": asdict(belief.answers),
         "consistent": belief.consistent,
+        **({} if calibration is None else {"calibration": calibration}),
         **heard,
     }
 

@@ -65,6 +65,7 @@ class TestPanel:
         judge = {**RECIPE["judge"], "calibration": calibration.id}  # type: ignore[dict-item]
         run = world.drive(world.add_run({**RECIPE, "judge": judge}, labels, judge=panel))
         assert run.status is RunStatus.SUCCEEDED, run.error
+        assert {row.provenance["calibration"] for row in world.rows(Preference, run.id)} == {calibration.id}
         margins = [abs(2 * (row.probability or 0.5) - 1) for row in world.rows(Preference, run.id)]
         assert min(margins) > 0.3  # the sound judge outweighs the weak one wherever they disagree
 
