@@ -281,6 +281,11 @@ class Recipe(_Part):
             del content["judge"]["mode"]  # as it was before there were others
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
+    def rewards_by_judge(self) -> bool:
+        """Whether the run's judge rates the policy's own answers while it is trained."""
+        policy = self.policy
+        return StageKind.POLICY in self.stages() and isinstance(policy, OnlinePolicyConfig) and policy.reward.judge > 0
+
     def stages(self) -> tuple[StageKind, ...]:
         """The stages that this recipe runs, in order."""
         kinds = tuple(StageKind)

@@ -100,7 +100,8 @@ def _made_with(recipe: Recipe, section: str) -> BaseModel:
 
 def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
     """The parts, with those of the source run where none was named. Raises ForkRefused."""
-    source, judged = fork.source, any(stage.kind is StageKind.JUDGE for stage in fork.reused)
+    source, reused = fork.source, {stage.kind for stage in fork.reused}
+    rewarded = StageKind.POLICY in reused and Recipe.model_validate(source.recipe).rewards_by_judge()
     whole = Parts(
         rubric=parts.rubric or _existing(session, RubricRevision, source.rubric_revision_id),
         prompt_set=parts.prompt_set or session.get_one(PromptSet, source.prompt_set_id),
@@ -110,7 +111,7 @@ def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
     )
     _require_same("prompt_set", whole.prompt_set, source.prompt_set_id, source)
     _require_same("base_model", whole.base_model, source.base_model_id, source)
-    if judged:
+    if StageKind.JUDGE in reused or rewarded:
         _require_same("rubric", whole.rubric, source.rubric_revision_id, source)
         _require_same("judge", whole.judge, source.judge_id, source)
     return whole

@@ -33,7 +33,6 @@ from app.rlaif.modes import Mode, modes_of
 from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
-from app.rlaif.training import PolicyConfig
 from app.services import gates, people_rules
 from app.storage import ArtifactStore
 
@@ -64,6 +63,11 @@ class Plan:
         return StageKind.JUDGE in self.recipe.stages()
 
     @property
+    def teaches(self) -> bool:
+        """Whether its judge has a say in what is trained: by verdicts, or by rewards of the policy's own answers."""
+        return self.judges or self.recipe.rewards_by_judge()
+
+    @property
     def evaluates(self) -> bool:
         return StageKind.EVALUATE in self.recipe.stages()
 
@@ -91,7 +95,7 @@ def require_priced(session: Session, plan: Plan, prices: PriceTable) -> None:
     """A limit in USD needs a price to count by. Raises RunRefused."""
     if plan.recipe.budget.judge_usd is None:
         return
-    asked = {"judge": plan.judge if plan.judges else None}
+    asked = {"judge": plan.judge if plan.teaches else None}
     asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
     for field, judge in asked.items():
         for id_ in asked_ids(session, judge.id if judge else None):
@@ -259,8 +263,7 @@ def _require_texts(session: Session, plan: Plan) -> None:
 
 def _require_rewards(plan: Plan) -> None:
     """A policy that is trained on its own answers needs somebody who rates one answer by itself."""
-    policy = plan.recipe.policy
-    if StageKind.POLICY not in plan.recipe.stages() or isinstance(policy, PolicyConfig) or not policy.reward.judge:
+    if not plan.recipe.rewards_by_judge():
         return
     if plan.judge is None or plan.rubric is None:
         raise RunRefused(
@@ -302,15 +305,15 @@ def _context_window(store: ArtifactStore, model: Model) -> int | None:
 
 def _require_independence(session: Session, plan: Plan) -> None:
     judge, measuring = plan.judge, plan.evaluation_judge
-    if not (plan.judges and plan.evaluates and judge and measuring):
+    if not (plan.teaches and plan.evaluates and judge and measuring):
         return
     asked, asked_later = (with_teachers(session, asked_of(session, one)) for one in (judge, measuring))
     if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
         return
     raise CircularEvaluation(
-        f"judge {judge.name!r} labels the training data, and evaluation judge {measuring.name!r} is the same "
-        "instrument or has one in common with it, which would reward its own taste: name another one, or set "
-        "allow_circular_evaluation",
+        f"judge {judge.name!r} labels the training data or rewards the policy, and evaluation judge "
+        f"{measuring.name!r} is the same instrument or has one in common with it, which would reward its own taste: "
+        "name another one, or set allow_circular_evaluation",
         field="evaluation_judge",
     )
 

@@ -196,13 +196,13 @@ def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence
 
 
 def _circular(context: StageContext, inputs: StageInputs) -> bool:
-    """Whether the instrument that labelled also measures; the client was asked to allow it."""
-    if inputs.judge_behind is None:
-        return False
+    """Whether the instrument that labelled or rewarded also measures; the client was asked to allow it."""
+    labelling = [] if inputs.judge_behind is None else members(inputs.judge_behind)
+    rewarding = members(inputs.training_judge()) if context.work.recipe.rewards_by_judge() else []
     with context.read() as session:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
-        asked = [session.get_one(Judge, row.id) for row in members(inputs.judge_behind)]
+        asked = [session.get_one(Judge, row.id) for row in (*labelling, *rewarding)]
         asked_later = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
         judges, measuring = with_teachers(session, asked), with_teachers(session, asked_later)
         return is_circular(judges, measuring, rubric, weights=weights_of(session, *judges, *measuring))

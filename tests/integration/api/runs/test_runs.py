@@ -203,6 +203,27 @@ class TestRules:
         request = client.request(judge=judges[0], evaluation_judge=judges[1])
         assert client.post("/v1/runs", request, expect=422)["code"] == "circular_evaluation"
 
+    def test_the_judge_that_rewards_the_policy_may_not_evaluate(self, client: Client) -> None:
+        known = {"candidates": ["a", "b"], "preferences": [{"first": 0, "second": 1, "probability": 0.9}]}
+        prompts = [known | {"prompt": f"Explain kites, {split}.", "split": split} for split in ("train", "held_out")]
+        policy = {
+            "method": "grpo",
+            "max_new_tokens": 16,
+            "max_length": 64,
+            "reward": {"reward_model": 0.0, "judge": 1.0},
+        }
+        recipe = {"sample": {"source": "prompt_set", "max_new_tokens": 16}, "prefer": {"source": "prompt_set"}}
+        request = client.request(
+            prompt_set={"name": "q", "prompts": prompts}, evaluation_judge=JUDGE, recipe=recipe | {"policy": policy}
+        )
+        assert client.post("/v1/runs", request, expect=422)["code"] == "circular_evaluation"
+        source = client.post("/v1/runs", request | {"allow_circular_evaluation": True})
+        client.drive(source["id"])
+        fork = {"name": "fork", "fork": {"run": source["id"], "from_stage": "evaluate"}}
+        problem = client.post("/v1/runs", fork | {"judge": EVALUATION_JUDGE, "evaluation_judge": JUDGE}, expect=422)
+        assert (problem["code"], problem["field"]) == ("fork_refused", "judge")
+        assert client.post("/v1/runs", fork, expect=422)["code"] == "circular_evaluation"
+
     def test_circular_evaluation_can_be_allowed(self, client: Client) -> None:
         run = client.run(evaluation_judge=JUDGE, allow_circular_evaluation=True)
         assert run["inputs"]["judge_id"] == run["inputs"]["evaluation_judge_id"]
