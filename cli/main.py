@@ -8,6 +8,7 @@ import typer
 
 from cli import processes
 from cli.client import resources, runs
+from cli.client.calibrations import calibrations, canaries
 from cli.client.checkpoints import checkpoints
 from cli.client.people import people
 from cli.client.rubrics import rubrics
@@ -42,6 +43,8 @@ for group in (
     resources.models,
     resources.answers,
     resources.judges,
+    calibrations,
+    canaries,
     people,
     resources.secrets,
     resources.keys,
