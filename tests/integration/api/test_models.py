@@ -89,7 +89,7 @@ class TestUpload:
         assert client.get("/v1/models").json()["data"] == []
         assert set((api.settings.artifacts_dir / "models").glob("*")) == published
 
-    @pytest.mark.parametrize("content", [b"", b"not a tar", gzip.compress(b"x"), tarred(BASE_MODEL)[:5000]])
+    @pytest.mark.parametrize("content", [b"", b"not a tar", gzip.compress(b"x", mtime=0), tarred(BASE_MODEL)[:5000]])
     def test_what_is_no_archive(self, client: httpx.Client, content: bytes) -> None:
         answer = upload(client, content)
         assert (answer.status_code, answer.json()["code"]) == (422, "model_refused")
