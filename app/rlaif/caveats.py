@@ -71,6 +71,12 @@ def _of_win_rate(measured: EvaluationMetrics) -> Iterator[Caveat]:
             detail=f"The reward model prefers the policy in {reward.win_rate:.3f} of the pairs, the judge in only "
             f"{rate.value:.3f}: the policy may exploit the reward model.",
         )
+    if (chosen := measured.chosen_by_reward) is not None and chosen.high < 0.5:
+        yield Caveat(
+            code="reward_model_misleads",
+            detail="Of two base answers the evaluation judge prefers the one with the lower reward: it agrees with the "
+            f"reward model's choice at a rate of {chosen.value:.3f}.",
+        )
     if (share := measured.disagreement_with_training_judge) is not None and share > STRONG_DISAGREEMENT:
         yield Caveat(
             code="judges_disagree",

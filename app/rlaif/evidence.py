@@ -177,6 +177,14 @@ class Example(_Evidence):
     probability: Share | None
 
 
+class BestOfN(_Evidence):
+    """The mean reward of the best of n base completions by the reward model; `kl` bounds its KL from the base."""
+
+    n: Annotated[int, Field(ge=1)]
+    reward: Number
+    kl: Annotated[float, Field(ge=0)]
+
+
 class Refusals(_Evidence):
     """Answers with a phrase of refusal, before and after; `p_value` is the exact sign test's over prompts."""
 
@@ -215,12 +223,15 @@ class EvaluationMetrics(_Evidence):
     examples: Annotated[list[Example], Field(max_length=20)]
     tokens: Distribution | None
     rewards: Distribution | None  # None when the run has no reward model
+    best_of_n: list[BestOfN]  # empty when the run has no reward model, or one base completion a prompt
+    chosen_by_reward: WinRate | None  # of two base completions the one with the higher reward, by the evaluation judge
     refusals: dict[str, Refusals]  # by cohort
     promotion: Promotion | None  # None when it was measured before there were gates
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_version(cls, stored: Any) -> Any:
-        """What was stored before the distributions, refusals and gates were measured has none."""
-        absent: dict[str, Any] = {"tokens": None, "rewards": None, "refusals": {}, "promotion": None}
+        """What was stored before a figure was measured has none."""
+        absent: dict[str, Any] = {"refusals": {}, "best_of_n": []}
+        absent |= dict.fromkeys(("tokens", "rewards", "chosen_by_reward", "promotion"))
         return {**absent, **stored} if isinstance(stored, dict) else stored

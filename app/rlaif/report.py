@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.rlaif.evidence import (
+    BestOfN,
     Distribution,
     EvaluationMetrics,
     Example,
@@ -221,6 +222,10 @@ class Report(_Part):
         description="Null before the evaluation; a checkpoint is promoted by the evaluation of the run that trained it"
     )
     by_cohort: dict[str, WinRate]
+    best_of_n: list[BestOfN] = Field(description="Base completions chosen by the reward model")
+    chosen_by_reward: WinRate | None = Field(
+        description="The evaluation judge on the reward model's choice between two base completions"
+    )
     refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
     length: LengthDifference | None
     reward: RewardDifference | None
@@ -250,6 +255,8 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         caveats=caveats,
         promotion=measured.promotion if measured else None,
         by_cohort=measured.by_cohort if measured else {},
+        best_of_n=measured.best_of_n if measured else [],
+        chosen_by_reward=measured.chosen_by_reward if measured else None,
         refusals=measured.refusals if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,

@@ -88,6 +88,8 @@ def _measured(report: Report) -> Iterator[Block]:
     rows += [_win_rate(cohort, rate) for cohort, rate in sorted(report.by_cohort.items())]
     if report.headline.control is not None:
         rows.append(_win_rate("control: base against base", report.headline.control))
+    if report.chosen_by_reward is not None:
+        rows.append(_win_rate("of two base answers, the reward model's choice", report.chosen_by_reward))
     yield _forest(report)
     head = ("cohort", "win rate", "interval", "at equal length", "interval", "prompts", "wins", "ties", "losses")
     yield Table(head, tuple(rows))
@@ -101,9 +103,19 @@ def _measured(report: Report) -> Iterator[Block]:
         figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
         figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
     yield Table(("figure", "value"), tuple(figures))
+    yield from _best_of_n(report)
     yield from _refusals(report.refusals)
     yield from _promotion(report.promotion)
     yield from _distributions(report)
+
+
+def _best_of_n(report: Report) -> Iterator[Block]:
+    if not report.best_of_n:
+        return
+    rows = ((str(each.n), f"{each.reward:+.3f}", f"{each.kl:.3f}") for each in report.best_of_n)
+    yield Table(("best of n base answers", "mean reward", "KL bound, nats"), tuple(rows))
+    curve = Curve(tuple(each.kl for each in report.best_of_n), tuple(each.reward for each in report.best_of_n))
+    yield Curves((Panel("mean reward", {"best of n": curve}),), "KL bound, nats")
 
 
 def _refusals(found: Mapping[str, Refusals]) -> Iterator[Block]:

@@ -181,6 +181,7 @@ class TestCaveats:
                     )
                 },
             ),
+            ("reward_model_misleads", {"evaluation": evaluation(chosen_by_reward=win_rate(0.4))}),
             ("over_refusal", {"evaluation": evaluation(refusals=refusing("helpfulness"))}),
             ("length_decides", {"evaluation": evaluation(win_rate=win_rate(length_controlled=EQUAL_LENGTH))}),
             ("same_family", {"judge": {**judge(), **of("gpt")}}),
@@ -226,6 +227,17 @@ class TestPeople:
 
     def test_a_judge_that_nobody_compared_with_people_has_no_such_line(self) -> None:
         assert "Against people" not in as_text(reported())
+
+
+class TestBestOfN:
+    def test_is_a_table_and_a_plot(self) -> None:
+        curve = [{"n": 1, "reward": 0.5, "kl": 0.0}, {"n": 2, "reward": 1.25, "kl": 0.193}]
+        made = reported(evaluation=evaluation(best_of_n=curve, chosen_by_reward=win_rate(0.66)))
+        for shown in (as_markdown(made), as_text(made), as_html(made)):
+            assert "+1.250" in shown
+            assert "0.193" in shown
+            assert "0.660" in shown
+        assert made.model_dump()["best_of_n"] == curve
 
 
 class TestPromotion:

@@ -13,6 +13,7 @@ from app.repositories.completions import CompletionRow, completions_of, set_rewa
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
 from app.rlaif.beliefs import mean
+from app.rlaif.best_of_n import best_of_n
 from app.rlaif.evidence import RewardDifference
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
@@ -74,24 +75,27 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
 
 
 def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcome:
-    """The reward model's opinion of every policy completion and of the base completion that it will meet."""
+    """The reward model's opinion of every policy completion and of every base completion."""
     checkpoint = _checkpoint(context, inputs, CheckpointKind.REWARD_MODEL)
-    matches = [
-        match
+    answered = [
+        one
         for prompts in all_prompts(context, inputs.run.prompt_set_id, split=Split.HELD_OUT)
-        for match in _matches(context, inputs, prompts)
+        for one in _answered(context, inputs, prompts)
     ]
+    matches = [match for one in answered for match in one.matches()]
     if checkpoint is None or not matches:
         return StageOutcome(len(matches))
     stop_if_asked(context)
-    rewards = _rewards(context, checkpoint, matches)
+    rewards = _rewards(context, checkpoint, answered)
     with context.transaction() as session:
-        set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, matches) if id_ in rewards})
+        set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, answered) if id_ in rewards})
     ends = [(match.policy.id, match.base.id) for match in matches]
     scored = [(rewards[policy], rewards[base]) for policy, base in ends if policy in rewards and base in rewards]
     metrics: dict[str, Any] = {"pairs_beyond_window": len(matches) - len(scored)}
     if scored:
         metrics["reward"] = _difference(scored).model_dump(mode="json")
+    drawn = [[rewards[row.id] for row in one.base if row.id in rewards] for one in answered]
+    metrics["best_of_n"] = [figure.model_dump(mode="json") for figure in best_of_n(drawn)]
     return StageOutcome(len(matches), metrics)
 
 
@@ -104,12 +108,22 @@ class Match:
     base: CompletionRow
 
 
-def _matches(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[Match]:
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A held-out prompt and both models' completions of it, in the order of their positions."""
+
+    prompt: PromptRow
+    policy: Sequence[CompletionRow]
+    base: Sequence[CompletionRow]
+
+    def matches(self) -> list[Match]:
+        return [Match(self.prompt, own, met) for own, met in zip(self.policy, self.base, strict=False)]
+
+
+def _answered(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> list[Answered]:
     base = _completions(context, inputs.behind[StageKind.SAMPLE], CompletionSource.BASE, prompts)
     policy = _completions(context, context.work.run_id, CompletionSource.POLICY, prompts)
-    for prompt in prompts:
-        for own, met in zip(policy.get(prompt.id, ()), base.get(prompt.id, ()), strict=False):
-            yield Match(prompt, own, met)
+    return [Answered(prompt, policy.get(prompt.id, ()), base.get(prompt.id, ())) for prompt in prompts]
 
 
 def _completions(
@@ -149,10 +163,10 @@ def _compare(context: StageContext, inputs: StageInputs, prompts: Sequence[Promp
 def _units(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[dict[str, Any]]:
     """Policy against base at each position, and two of the base model's own completions."""
     work = context.work
-    base = _completions(context, inputs.behind[StageKind.SAMPLE], CompletionSource.BASE, prompts)
+    answered = _answered(context, inputs, prompts)
     principles = inputs.rubric().principles
-    sides = [(match.prompt, match.policy, match.base) for match in _matches(context, inputs, prompts)]
-    sides += [(prompt, *control) for prompt in prompts if (control := _two_distinct(base.get(prompt.id, [])))]
+    sides = [(match.prompt, match.policy, match.base) for one in answered for match in one.matches()]
+    sides += [(one.prompt, *control) for one in answered if (control := _two_distinct(one.base))]
     for prompt, one, other in sides:
         pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
         pair = pairing.oriented(one, other)
@@ -167,27 +181,27 @@ def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, 
     return None if first is None or other is None else (first, other)
 
 
-def _rewards(context: StageContext, checkpoint: CheckpointRow, matches: Sequence[Match]) -> dict[str, float]:
+def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequence[Answered]) -> dict[str, float]:
     """By completion id; one that exceeds the reward model's window with its prompt has none. Raises GiveBack."""
     from workers.training.reward_model import score  # torch
 
-    answered = {
-        row.id: Conversation(match.prompt.messages, row.text, match.prompt.tools)
-        for match in matches
-        for row in (match.policy, match.base)
+    answers = {
+        row.id: Conversation(one.prompt.messages, row.text, one.prompt.tools)
+        for one in answered
+        for row in (*one.policy, *one.base)
     }
     directory = model_directory(context, checkpoint.storage_key)
     batch_size = context.work.recipe.reward_model.batch_size
     with ends_explained():
-        scores = score(directory, list(answered.values()), batch_size=batch_size, progress=context.progress)
-    return {id_: reward for id_, reward in zip(answered, scores, strict=True) if reward is not None}
+        scores = score(directory, list(answers.values()), batch_size=batch_size, progress=context.progress)
+    return {id_: reward for id_, reward in zip(answers, scores, strict=True) if reward is not None}
 
 
-def _own(context: StageContext, inputs: StageInputs, matches: Sequence[Match]) -> list[str]:
+def _own(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> list[str]:
     """The completions of this run: another run's rows are read and never written."""
-    own = [match.policy.id for match in matches]
+    own = [row.id for one in answered for row in one.policy]
     if inputs.behind[StageKind.SAMPLE] == context.work.run_id:
-        own += [match.base.id for match in matches]
+        own += [row.id for one in answered for row in one.base]
     return own
 
 

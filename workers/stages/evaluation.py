@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import (
+    BestOfN,
     Distribution,
     EvaluationMetrics,
     Example,
@@ -81,19 +82,21 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
     overall = _controlled(context, contests)
     if overall is None:
         raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
-    by_cohort = _by_cohort(context, contests)
+    by_cohort, scored = _by_cohort(context, contests), _scored(context)
     metrics = EvaluationMetrics(
         win_rate=overall,
         by_cohort=by_cohort,
         control=_win_rate(context, controls),
         judge=instrument,
         length=_length(contests),
-        reward=_reward(context),
+        reward=None if (reward := scored.get("reward")) is None else RewardDifference.model_validate(reward),
         disagreement_with_training_judge=_disagreement(context, inputs, controls),
         circular=_circular(context, inputs),
         examples=_examples(context, contests),
         tokens=_distribution(contests, lambda side: side.length),
         rewards=_distribution(contests, lambda side: side.reward),
+        best_of_n=[BestOfN.model_validate(figure) for figure in scored.get("best_of_n", ())],
+        chosen_by_reward=_win_rate(context, map(_by_reward, controls)),
         refusals=_refusals(context, contests),
         promotion=promotion(work.recipe.evaluate.gates, overall, by_cohort),
     )
@@ -179,11 +182,21 @@ def _refusals(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, R
     return {cohort: refusals(found) for cohort, found in sorted(refused.items())}
 
 
-def _reward(context: StageContext) -> RewardDifference | None:
-    """What the score phase measured; None when the run has no reward model."""
+def _scored(context: StageContext) -> dict[str, Any]:
+    """What the score phase measured; without a reward model nothing."""
     with context.read() as session:
-        stored = session.get_one(Stage, context.work.stage_id).metrics.get("reward")
-    return None if stored is None else RewardDifference.model_validate(stored)
+        return dict(session.get_one(Stage, context.work.stage_id).metrics)
+
+
+def _by_reward(meeting: Meeting) -> Meeting:
+    """The same, seen from the side with the higher reward; it says nothing where none is higher."""
+    one, other = meeting.ours.reward, meeting.theirs.reward
+    if one is None or other is None or one == other:
+        return replace(meeting, probability=None)
+    if one > other:
+        return meeting
+    turned = None if meeting.probability is None else 1.0 - meeting.probability
+    return replace(meeting, ours=meeting.theirs, theirs=meeting.ours, probability=turned)
 
 
 def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> float | None:

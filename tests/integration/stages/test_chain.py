@@ -201,16 +201,40 @@ class TestEvidence:
         assert {(CompletionSource.POLICY, example.policy) for example in examples} <= texts
         assert {(CompletionSource.BASE, example.base) for example in examples} <= texts
 
-    def test_the_reward_model_scored_both_sides_of_every_match(self, finished: Finished) -> None:
+    def test_the_reward_model_scored_every_answer(self, finished: Finished) -> None:
         scored = [row for row in finished.rows(Completion, split=Split.HELD_OUT) if row.reward is not None]
         assert Counter(row.source for row in scored) == {
-            CompletionSource.BASE: HELD_OUT,
+            CompletionSource.BASE: HELD_OUT * 2,
             CompletionSource.POLICY: HELD_OUT,
         }
         policy = [row.reward for row in scored if row.source is CompletionSource.POLICY]
         reward = finished.evaluation().reward
         assert reward is not None
         assert reward.policy_mean == pytest.approx(sum(value or 0.0 for value in policy) / HELD_OUT)
+
+    def test_the_best_of_two_by_the_reward_model_is_the_better_one(self, finished: Finished) -> None:
+        rewards: dict[str, list[float]] = {}
+        for row in finished.rows(Completion, split=Split.HELD_OUT, source=CompletionSource.BASE):
+            rewards.setdefault(row.prompt_id, []).append(row.reward or 0.0)
+        one, two = finished.evaluation().best_of_n
+        assert one.reward == pytest.approx(sum(sum(pair) / 2 for pair in rewards.values()) / HELD_OUT)
+        assert two.reward == pytest.approx(sum(max(pair) for pair in rewards.values()) / HELD_OUT)
+
+    def test_the_judge_s_opinion_of_the_reward_model_s_choice(self, finished: Finished) -> None:
+        """Counted again from the stored rows of base against base."""
+        rewards = {row.id: row.reward for row in finished.rows(Completion, source=CompletionSource.BASE)}
+        chances: dict[str, list[float]] = {}
+        sides = {row.id: row for row in finished.rows(Comparison, purpose=Purpose.EVALUATION)}
+        for verdict in finished.verdicts_of(finished.world.evaluation_judge):
+            row, probability = sides[verdict.comparison_id], verdict.probability
+            first, second = rewards.get(row.first_id), rewards.get(row.second_id)
+            if probability is not None and first is not None and second is not None and first != second:
+                chances.setdefault(row.id, []).append(probability if first > second else 1 - probability)
+        means = [sum(pair) / 2 for pair in chances.values()]
+        chosen = finished.evaluation().chosen_by_reward
+        assert chosen is not None
+        assert (chosen.wins, chosen.losses) == (sum(p > 0.5 for p in means), sum(p < 0.5 for p in means))
+        assert chosen.n_prompts == len(means)
 
 
 class TestCheckpoints:
