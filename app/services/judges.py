@@ -14,7 +14,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import CheckpointKind, Judge
 from app.db.session import WriteSession
 from app.errors import Conflict, InvalidInput, NotFound
-from app.repositories import endpoints, judges, results
+from app.repositories import calibrations, endpoints, judges, results
 from app.repositories.endpoints import Place, Shared
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
@@ -26,10 +26,11 @@ from app.rlaif.judges import (
     RemoteJudge,
     ReplayJudge,
     RewardModelJudge,
+    calibration_of,
     members_of,
 )
 from app.rlaif.limits import endpoint_key
-from app.services import answer_sets, models, secrets
+from app.services import answer_sets, calibration_reports, models, secrets
 
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 COMPOSITE = ("panel", "cascade")
@@ -51,6 +52,14 @@ class MemberRefused(InvalidInput):
     """Raised when a panel or cascade names another panel or cascade."""
 
 
+class CalibrationMissing(NotFound):
+    """Raised when a panel or cascade names a calibration that is not there."""
+
+
+class CalibrationRefused(InvalidInput):
+    """Raised when a panel or cascade names a calibration of other judges."""
+
+
 class NoEndpoint(Conflict):
     """Raised when the endpoint of a judge is asked for that calls none."""
 
@@ -70,8 +79,8 @@ def require_address(spec: JudgeSpec, settings: Settings) -> None:
 
 
 def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec) -> Judge:
-    """Raises NotFound for a model, checkpoint, answer set, secret or member, NotARewardModel, MemberRefused,
-    SecretHostMismatch, NameTaken."""
+    """Raises NotFound for a model, checkpoint, answer set, secret, member or calibration, NotARewardModel,
+    MemberRefused, CalibrationRefused, NotMeasured, SecretHostMismatch, NameTaken."""
     if isinstance(spec, RemoteJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
@@ -84,6 +93,7 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
     if checkpoint_id is not None:
         _require_reward_model(session, project_id, checkpoint_id)
     members = _members(session, project_id, spec)
+    _require_calibration(session, project_id, spec)
     judge = Judge(
         id=new_id(Kind.JUDGE),
         project_id=project_id,
@@ -133,6 +143,26 @@ def _members(session: Session, project_id: str, spec: JudgeSpec) -> list[Judge]:
             )
         found.append(member)
     return found
+
+
+def _require_calibration(session: Session, project_id: str, spec: JudgeSpec) -> None:
+    """That a panel or cascade is configured with is of the same judges. Raises CalibrationMissing, CalibrationRefused,
+    NotMeasured."""
+    if (id_ := calibration_of(spec)) is None:
+        return
+    if (row := calibrations.get(session, project_id, id_)) is None:
+        raise CalibrationMissing(
+            f"calibration {id_!r} does not exist in this project: make one by POST /v1/calibrations",
+            field="spec.calibration",
+        )
+    calibration_reports.measured(row)
+    measured = session.get_one(Judge, row.calibration.judge_id)
+    if measured.kind != spec.kind or set(members_of(_SPEC.validate_python(measured.spec))) != set(members_of(spec)):
+        raise CalibrationRefused(
+            f"calibration {id_!r} is of {measured.kind} {measured.name!r} ({measured.id}), which asks other judges: "
+            "name one of these judges, or make one by POST /v1/calibrations",
+            field="spec.calibration",
+        )
 
 
 def _family(spec: JudgeSpec, members: Sequence[Judge]) -> str:

@@ -134,6 +134,26 @@ class TestComposites:
         problem = client.post("/v1/judges", {"name": "nested", "spec": spec}, expect=422)
         assert (problem["code"], problem["field"]) == ("member_refused", "spec.steps.1")
 
+    def test_its_calibration_is_measured_and_of_the_same_judges_in_this_project(
+        self, client: Client, service: Service, judge: str
+    ) -> None:
+        def panel(name: str, *, calibration: str | None = None, expect: int = 201) -> Json:
+            spec = {"kind": "panel", "members": [judge, second], "calibration": calibration}
+            return dict(client.post("/v1/judges", {"name": name, "spec": spec}, expect=expect))
+
+        stranger, second = service.client(), checks_judge(client, "second")
+        theirs = measured(stranger, checks_judge(stranger, "theirs"))["id"]
+        plain = panel("plain")["id"]
+        unmeasured = client.post("/v1/calibrations", request(client, plain))["id"]
+        for id_, status, code in (
+            (theirs, 404, "calibration_missing"),
+            ("nonsense", 404, "calibration_missing"),
+            (unmeasured, 409, "not_measured"),
+            (measured(client, judge)["id"], 422, "calibration_refused"),
+        ):
+            assert panel("refused", calibration=id_, expect=status)["code"] == code
+        assert panel("read by it", calibration=measured(client, plain)["id"])["kind"] == "panel"
+
     def test_a_judge_is_named_once(self, client: Client, judge: str) -> None:
         spec = {"kind": "panel", "members": [judge, judge]}
         problem = client.post("/v1/judges", {"name": "twice", "spec": spec}, expect=422)
