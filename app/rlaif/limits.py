@@ -11,7 +11,7 @@ from dataclasses import dataclass
 BACK_OFF = 0.1
 """How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
 
-FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 15.0
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 20.0
 FLIGHT_PERIOD_S = 5.0
 AGREED = 0.8
 """Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
@@ -30,7 +30,7 @@ class Ceiling:
     period_s: float
 
     def allowed(self) -> float:
-        """`value` again after one period; somewhat less at first, 1.6 times as much after three."""
+        """`value` again after one period; a tenth less at first, nearly twice as much after three."""
         return self.value * (1.0 + BACK_OFF * (self.since_s / self.period_s - 1.0) ** 3)
 
 
@@ -45,8 +45,12 @@ def refused_rate(known: Ceiling | None, *, accepted_per_second: float, accepted_
     tried = known.allowed()
     soon = known.since_s < SOON_S
     value = max(tried * (LEAST_SHARE if soon else max(accepted_share, LEAST_SHARE)), LOWEST_RATE)
+    return Ceiling(value, 0.0, _next_period(known, value))
+
+
+def _next_period(known: Ceiling, value: float) -> float:
     agreed = value >= AGREED * known.value and known.value >= AGREED * value
-    return Ceiling(value, 0.0, min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S)
+    return min(2 * known.period_s, LONGEST_PERIOD_S) if agreed else FIRST_PERIOD_S
 
 
 def strained_flight(in_flight: float) -> Ceiling:

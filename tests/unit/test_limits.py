@@ -44,7 +44,7 @@ class TestRefusal:
         assert refused(None, 40.0) == Ceiling(40.0, 0.0, FIRST_PERIOD_S)
 
     def test_that_agrees_with_the_last_one_waits_longer_for_the_next_attempt(self) -> None:
-        assert refused(Ceiling(100.0, 8.0, 8.0), share=0.99) == Ceiling(99.0, 0.0, LONGEST_PERIOD_S)
+        assert refused(Ceiling(100.0, 16.0, 16.0), share=0.99) == Ceiling(99.0, 0.0, LONGEST_PERIOD_S)
 
     def test_that_disagrees_begins_to_learn_anew(self) -> None:
         assert refused(Ceiling(10.0, 90.0, 15.0)).period_s == FIRST_PERIOD_S
