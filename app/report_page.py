@@ -11,9 +11,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from app.plots import as_svg
+from app.rlaif.blocks import Block
 from app.rlaif.charts import Chart
 from app.rlaif.report import Report
-from app.rlaif.report_blocks import Block, blocks
+from app.rlaif.report_blocks import blocks
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

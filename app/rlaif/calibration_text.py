@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.rlaif.blocks import Heading, Items, Paragraph, Row, Table, Words
 from app.rlaif.calibration_evidence import Agreement, CalibrationReport, JudgeFigures, Labels
 from app.rlaif.measured import Measured
-from app.rlaif.report_blocks import Heading, Items, Paragraph, Row, Table, Words
 from app.rlaif.report_text import markdown_of, text_of
 
 

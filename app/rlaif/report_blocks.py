@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.rlaif.charts import Bars, Chart, Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
-from app.rlaif.evidence import Distribution, Example, LengthControlled, Promotion, Refusals, WinRate
+from app.rlaif.blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, share
+from app.rlaif.charts import Bars, Curve, Curves, Panel
+from app.rlaif.evaluation_blocks import evaluation_blocks
+from app.rlaif.evidence import Example
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
-
-Row = tuple[str, ...]
 
 PANELS = {
     "loss": ("loss", "preference_loss", "sft_loss"),
@@ -27,39 +26,6 @@ PANELS = {
 """Which training figures are drawn together, where a stage has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
-    text: str
-    level: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    label: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    head: Row
-    rows: tuple[Row, ...]
-
-
-Words = Heading | Paragraph | Items | Quote | Table
-Block = Words | Chart
-"""The charts hold no figure that a table or the JSON does not: a renderer without pictures leaves them out."""
-
-
 def blocks(report: Report) -> Iterator[Block]:
     """The whole report; nothing in a block is escaped."""
     yield Heading(f"Report: {report.run.name}", 1)
@@ -68,7 +34,7 @@ def blocks(report: Report) -> Iterator[Block]:
     if report.caveats:
         yield Heading("Caveats")
         yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
-    yield from _measured(report)
+    yield from evaluation_blocks(report)
     yield from _judges(report)
     yield from _pairs(report)
     yield from _training(report)
@@ -78,86 +44,6 @@ def blocks(report: Report) -> Iterator[Block]:
     yield Table(("what", "name", "digest"), tuple(_lineage(report.lineage)))
     yield Heading("Again")
     yield Quote("the same run, its checkpoints, every verdict", "\n".join(report.reproduce))
-
-
-def _measured(report: Report) -> Iterator[Block]:
-    if report.headline.win_rate is None:
-        return
-    yield Heading("Win rates")
-    rows = [_win_rate("all", report.headline.win_rate)]
-    rows += [_win_rate(cohort, rate) for cohort, rate in sorted(report.by_cohort.items())]
-    if report.headline.control is not None:
-        rows.append(_win_rate("control: base against base", report.headline.control))
-    if report.chosen_by_reward is not None:
-        rows.append(_win_rate("of two base answers, the reward model's choice", report.chosen_by_reward))
-    yield _forest(report)
-    head = ("cohort", "win rate", "interval", "at equal length", "interval", "prompts", "wins", "ties", "losses")
-    yield Table(head, tuple(rows))
-    figures = []
-    if (length := report.length) is not None:
-        figures.append(("mean tokens, base", f"{length.base_mean_tokens:.1f}"))
-        figures.append(("mean tokens, policy", f"{length.policy_mean_tokens:.1f}"))
-        figures.append(("share won by the longer answer", _share(length.longer_wins_share)))
-    if (reward := report.reward) is not None:
-        figures.append(("mean reward, base", f"{reward.base_mean:+.3f}"))
-        figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
-        figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
-    yield Table(("figure", "value"), tuple(figures))
-    yield from _best_of_n(report)
-    yield from _refusals(report.refusals)
-    yield from _promotion(report.promotion)
-    yield from _distributions(report)
-
-
-def _best_of_n(report: Report) -> Iterator[Block]:
-    if not report.best_of_n:
-        return
-    rows = ((str(each.n), f"{each.reward:+.3f}", f"{each.kl:.3f}") for each in report.best_of_n)
-    yield Table(("best of n base answers", "mean reward", "KL bound, nats"), tuple(rows))
-    curve = Curve(tuple(each.kl for each in report.best_of_n), tuple(each.reward for each in report.best_of_n))
-    yield Curves((Panel("mean reward", {"best of n": curve}),), "KL bound, nats")
-
-
-def _refusals(found: Mapping[str, Refusals]) -> Iterator[Block]:
-    rows = [
-        (cohort, f"{each.base_share:.3f}", f"{each.policy_share:.3f}", str(each.n), f"{each.p_value:.2g}")
-        for cohort, each in found.items()
-        if each.base_share or each.policy_share
-    ]
-    if rows:
-        yield Table(("refusals by cohort", "base", "policy", "answers", "p"), tuple(rows))
-
-
-def _promotion(found: Promotion | None) -> Iterator[Block]:
-    if found is None or not found.reasons:
-        return
-    yield Paragraph(f"By these gates the policy is {'promoted' if found.promoted else 'held back'}.")
-    rows = ((reason.gate, "held" if reason.held else "failed", reason.detail) for reason in found.reasons)
-    yield Table(("gate", "outcome", "why"), tuple(rows))
-
-
-def _forest(report: Report) -> Intervals:
-    overall = report.headline.win_rate
-    controlled = None if overall is None else overall.length_controlled
-    named = {"all": overall, "all, at equal length": controlled, **report.by_cohort, "control": report.headline.control}
-    lines = (Interval(name, rate.value, rate.low, rate.high) for name, rate in named.items() if rate is not None)
-    return Intervals(tuple(lines), 0.5, "win rate over the base model")
-
-
-def _distributions(report: Report) -> Iterator[Histograms]:
-    """Length and reward of what was compared, before and after."""
-    measured = {"tokens": report.tokens, "reward": report.rewards}
-    panels = {title: _before_and_after(found) for title, found in measured.items() if found is not None}
-    if panels:
-        yield Histograms(panels)
-
-
-def _before_and_after(found: Distribution) -> dict[str, Steps]:
-    sides = {"base": found.base, "policy": found.policy}
-    return {
-        name: Steps(tuple(found.edges), tuple(count / max(sum(counts), 1) for count in counts))
-        for name, counts in sides.items()
-    }
 
 
 def _curves(curves: Sequence[TrainingCurves]) -> Iterator[Block]:
@@ -176,15 +62,6 @@ def _curve(steps: Sequence[int], values: Sequence[float | None]) -> Curve:
     return Curve(tuple(step for step, _ in measured), tuple(value for _, value in measured))
 
 
-def _win_rate(cohort: str, rate: WinRate) -> Row:
-    counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
-    return (cohort, *_with_interval(rate), *_with_interval(rate.length_controlled), *counts)
-
-
-def _with_interval(rate: WinRate | LengthControlled | None) -> Row:
-    return ("-", "-") if rate is None else (f"{rate.value:.3f}", f"{rate.low:.3f} to {rate.high:.3f}")
-
-
 def _judges(report: Report) -> Iterator[Block]:
     judged = (("training", report.judge), ("evaluation", report.evaluation_judge))
     rows = [_judge(role, facts) for role, facts in judged if facts is not None]
@@ -199,8 +76,10 @@ def _judges(report: Report) -> Iterator[Block]:
         yield Table(
             ("role", "judge", "accuracy", "interval", "prefer longer", "ECE", "labels", "calibration"), tuple(people)
         )
-    if (share := report.disagreement_with_training_judge) is not None:
-        yield Paragraph(f"The two judges contradict each other on {share:.1%} of the comparisons that both decide.")
+    if (disagreement := report.disagreement_with_training_judge) is not None:
+        yield Paragraph(
+            f"The two judges contradict each other on {disagreement:.1%} of the comparisons that both decide."
+        )
 
 
 def _calibrated(role: str, facts: JudgeFacts) -> Row | None:
@@ -226,7 +105,7 @@ def _judge(role: str, facts: JudgeFacts) -> Row:
         str(metrics.verdicts),
         f"{metrics.coverage:.3f}",
         invalid,
-        _share(metrics.position_consistency),
+        share(metrics.position_consistency),
         "-" if metrics.first_position_preference is None else f"{metrics.first_position_preference:+.3f}",
     )
 
@@ -262,11 +141,11 @@ def _pair_figures(pairs: PairQuality | None) -> Iterator[Row]:
     yield ("repeated pairs", str(pairs.duplicates.pairs))
     yield ("prompts with the text of another", str(pairs.duplicates.prompts))
     yield ("completions of more than one prompt", str(pairs.duplicates.completions))
-    yield ("inconsistent under exchanged order", _share(pairs.inconsistent))
-    yield ("ties among kept pairs", _share(pairs.ties))
+    yield ("inconsistent under exchanged order", share(pairs.inconsistent))
+    yield ("ties among kept pairs", share(pairs.ties))
     yield ("kept pairs by margin, 0 to 1 in tenths", " ".join(map(str, pairs.margins)))
     if (length := pairs.length) is not None:
-        yield ("preferred is the longer", _share(length.preferred_longer))
+        yield ("preferred is the longer", share(length.preferred_longer))
         yield ("preferred less other, characters", f"{length.mean_difference:+.1f}")
         yield ("length alone, AUC", f"{length.auc:.3f}")
     if (surface := pairs.surface) is not None:
@@ -289,9 +168,9 @@ def _training(report: Report) -> Iterator[Block]:
         if (accuracy := model.held_out_accuracy) is not None:
             interval = f"{accuracy.low:.3f} to {accuracy.high:.3f}, n = {accuracy.n}"
             rows.append(("reward model, held-out accuracy", f"{accuracy.value:.3f} ({interval})"))
-        rows.append(("the same pairs, longer preferred", _share(model.prefer_longer_accuracy)))
-        rows.append(("reward model, shorter is right", _share(model.shorter_right_accuracy)))
-        rows.append(("reward model, calibration error", _share(model.ece)))
+        rows.append(("the same pairs, longer preferred", share(model.prefer_longer_accuracy)))
+        rows.append(("reward model, shorter is right", share(model.shorter_right_accuracy)))
+        rows.append(("reward model, calibration error", share(model.ece)))
     if rows:
         yield Heading("Preferences and reward model")
         yield Table(("figure", "value"), tuple(rows))
@@ -344,7 +223,3 @@ def _lineage(lineage: Lineage) -> Iterator[Row]:
         yield (f"{checkpoint.kind} checkpoint", checkpoint.id, checkpoint.digest)
     for stage, run_id in lineage.reused_stages.items():
         yield (f"reused {stage.value}", run_id, "-")
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

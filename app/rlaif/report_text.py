@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from app.rlaif.blocks import Heading, Items, Paragraph, Quote, Row, Table, Words
 from app.rlaif.report import Report
-from app.rlaif.report_blocks import Heading, Items, Paragraph, Quote, Row, Table, Words, blocks
+from app.rlaif.report_blocks import blocks
 
 
 def as_markdown(report: Report) -> str:
