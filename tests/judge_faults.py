@@ -129,6 +129,11 @@ async def _echo_key(request: web.Request, _completion: dict[str, Any]) -> web.St
     return web.json_response({"error": {"message": f"bad: {key}"}}, status=400)
 
 
+@_fault("echo-key-in-reply")
+async def _echo_key_in_reply(request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
+    return _said(completion, f"Who asks me with {request.headers['Authorization']}?")
+
+
 @_fault("refusal")
 async def _refusal(_request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
     return _said(completion, "I'm sorry, but I can't compare these.")

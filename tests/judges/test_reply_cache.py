@@ -91,6 +91,19 @@ class TestReplies:
 
         asyncio.run(scenario())
 
+    def test_are_kept_without_the_key_that_an_endpoint_echoes(self) -> None:
+        async def scenario() -> None:
+            shelf = Shelf()
+            async with running() as endpoint:
+                for _ in range(2):
+                    (given,) = await asked(endpoint, shelf, [question(f"{POLITE} [[fault:echo-key-in-reply]]", RUDE)])
+                    assert KEY not in repr(given)
+                    assert "[redacted]" in (given.raw_text or "")
+            assert given.cached
+            assert KEY not in repr(shelf.replies)
+
+        asyncio.run(scenario())
+
     def test_are_looked_up_by_blocks(self) -> None:
         async def scenario() -> None:
             shelf = Shelf()

@@ -208,9 +208,10 @@ class EndpointJudge:
 
     def _read(self, question: Question, calls: _Calls, chat: Exchanged) -> Judged:
         usage = chat.usage or _estimated(calls.messages, chat.text)
+        reply = replace(chat.reply, text=self._endpoint.redacted(chat.reply.text))
         judged = Judged(
-            question.read(chat.reply),
-            reply=chat.reply,
+            question.read(reply),
+            reply=reply,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cost_usd=self._tariff.cost(usage.prompt_tokens, usage.completion_tokens, cached_tokens=usage.cached_tokens),
