@@ -6,10 +6,14 @@ BURST_S = 0.05
 
 
 class Bucket:
-    """`rate` is units a second; None lets everything through. What asks for more than it holds leaves a debt."""
+    """`rate` is units a second; None lets everything through. What asks for more than it holds leaves a debt.
 
-    def __init__(self, rate: float | None, *, now: float) -> None:
+    It holds what gathers in `burst_s`, and one unit at least.
+    """
+
+    def __init__(self, rate: float | None, *, now: float, burst_s: float = BURST_S) -> None:
         self.rate = rate
+        self._burst_s = burst_s
         self._level = 0.0 if rate is None else self._most(rate)
         self._filled_at = now
 
@@ -42,6 +46,5 @@ class Bucket:
             self._level = min(self._most(self.rate), self._level + gathered)
         self._filled_at = max(self._filled_at, now)
 
-    @staticmethod
-    def _most(rate: float) -> float:
-        return max(1.0, rate * BURST_S)
+    def _most(self, rate: float) -> float:
+        return max(1.0, rate * self._burst_s)
