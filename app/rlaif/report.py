@@ -308,4 +308,9 @@ def _headline(findings: Findings) -> Headline:
 def _sentence(rate: WinRate, judge: str) -> str:
     shown = "the trained policy beats the base model" if rate.low > 0.5 else "no gain over the base model is shown"
     interval = f"{rate.confidence:.0%} interval {rate.low:.3f} to {rate.high:.3f}"
-    return f"On {rate.n_prompts} held-out prompts {shown}: win rate {rate.value:.3f} ({interval}), judged by {judge!r}."
+    sentence = (
+        f"On {rate.n_prompts} held-out prompts {shown}: win rate {rate.value:.3f} ({interval}), judged by {judge!r}."
+    )
+    if (equal := rate.length_controlled) is None:
+        return sentence
+    return f"{sentence} At equal length it is {equal.value:.3f} ({equal.low:.3f} to {equal.high:.3f})."

@@ -261,6 +261,11 @@ class TestEqualLength:
             assert "0.310 to 0.520" in shown
         assert made.model_dump()["by_cohort"]["helpfulness"]["length_controlled"] == EQUAL_LENGTH
 
+    def test_is_in_the_first_sentence(self) -> None:
+        made = reported(evaluation=evaluation(win_rate=win_rate(length_controlled=EQUAL_LENGTH)))
+        assert made.headline.sentence.endswith("At equal length it is 0.410 (0.310 to 0.520).")
+        assert "equal length" not in reported().headline.sentence
+
     def test_an_evaluation_that_was_stored_without_it_still_loads(self) -> None:
         stored = evaluation()
         assert "length_controlled" not in stored["win_rate"]

@@ -45,7 +45,6 @@ SHORT = {
     "description": "Few words.",
     "check": {"kind": "length", "unit": "words", "minimum": 1, "maximum": 12},
 }
-GATES = {"minimum_win_rate": 0.0, "maximum_cohort_regression": {"nobody": 0.1}}
 RECIPE: dict[str, Any] = {
     "seed": 7,
     "sample": {
@@ -59,8 +58,9 @@ RECIPE: dict[str, Any] = {
     "prefer": {"max_length": 256},
     "reward_model": {"learning_rate": 5e-4, "epochs": 1, "batch_size": 8, "max_length": 256},
     "policy": {"learning_rate": 1e-4, "epochs": 1, "batch_size": 8, "max_length": 256},
-    "evaluate": {"bootstrap_samples": 200, "gates": GATES},
+    "evaluate": {"bootstrap_samples": 200},
 }
+GATES = {"minimum_win_rate": 0.0, "maximum_cohort_regression": {"nobody": 0.1}}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(world: World) -> Finished:
     prompts = world.add_prompts(example_prompts(train=TRAIN, held_out=HELD_OUT))
-    return Finished(world, world.drive(world.add_run(RECIPE, prompts)))
+    return Finished(
+        world, world.drive(world.add_run(RECIPE | {"evaluate": {**RECIPE["evaluate"], "gates": GATES}}, prompts))
+    )
 
 
 class TestWholeRun:
@@ -294,7 +296,7 @@ class TestFork:
     def test_another_evaluation_of_the_same_policy(self, finished: Finished) -> None:
         world, reuse = finished.world, [kind for kind in Recipe().stages() if kind is not StageKind.EVALUATE]
         rewards = {row.id: row.reward for row in finished.rows(Completion)}
-        fork = world.drive(finished.fork(RECIPE | {"evaluate": {"bootstrap_samples": 200}}, reuse))
+        fork = world.drive(finished.fork(RECIPE, reuse))
         assert fork.status is RunStatus.SUCCEEDED
         assert {row.source for row in world.rows(Completion, fork.id)} == {CompletionSource.POLICY}
         assert {row.id: row.reward for row in finished.rows(Completion)} == rewards
