@@ -16,11 +16,12 @@ from app.schemas.run import RunIn
 from app.services import estimates
 from tests.integration.stages.endpoint import USD_PER_MILLION, RunningJudge
 from tests.integration.stages.test_chain import HELD_OUT, TRAIN
-from tests.integration.stages.test_chain import RECIPE as WHOLE
+from tests.integration.stages.test_chain import RECIPE as CHAIN
 from tests.integration.stages.test_judging import RECIPE, prompts_with
 from tests.integration.stages.world import World, example_prompts
 
 TEXTS = tuple(f"It is so, {'and ' * number}so." for number in range(10))
+WHOLE = CHAIN | {"evaluate": {"bootstrap_samples": 200}}
 JUDGED = RECIPE | {"stop_after": "judge"}
 MODES: dict[str, dict[str, Any]] = {
     "pairwise": {},
