@@ -143,10 +143,10 @@ class TestGone:
 class TestKilledWorker:
     def test_only_what_was_not_stored_yet_is_asked_again(self, service: Service, sound_prompts: str) -> None:
         """That is: calls in flight, and answers of the last moment, which are stored together."""
-        before, latency_s = len(service.judge.calls()), 0.2
+        before, latency_s, concurrency = len(service.judge.calls()), 0.2, 2
         kills: list[tuple[datetime, datetime]] = []
         service.judge.script(latency_s=latency_s)
-        run_id = _submit(service, sound_prompts, max_concurrency=4, shard_attempts=10)
+        run_id = _submit(service, sound_prompts, max_concurrency=concurrency, shard_attempts=10)
         for stored in (12, 24, 36):
             wait_for(lambda at=stored: service.count("verdicts", run_id) >= at, what="more verdicts", timeout_s=60)  # type: ignore[misc]
             began = datetime.now(UTC)
@@ -167,6 +167,7 @@ class TestKilledWorker:
             if any(each[0].at <= ended and began <= each[0].at + unstored for began, ended in kills)
         ]
         assert explained == again
+        assert len(again) <= len(kills) * IO_SHARDS * 2 * concurrency
         assert len(service.events(run_id, "shard.attempt_failed")) >= 1, "a kill that met no judging proves nothing"
 
 

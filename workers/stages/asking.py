@@ -38,7 +38,7 @@ from workers.judges.protocol import Judge, JudgeBudgetReached, JudgeMisconfigure
 from workers.stages.contract import JUDGE_UNAVAILABLE, BudgetReached, GiveBack, StageContext, StageRefused
 from workers.stages.docket import Docket, Questions
 from workers.stages.inputs import stopped
-from workers.stages.ledger import Ledger
+from workers.stages.ledger import UNSTORED_AT_MOST, Ledger
 from workers.stages.listening import listen
 from workers.stages.weights import model_directory
 
@@ -51,10 +51,17 @@ def ask(context: StageContext, docket: Docket) -> None:
         if first is not None:
             with context.read() as session:
                 spent = judge_usd_spent(session, context.work.run_id)
-            ledger = Ledger(context, docket.judge.id, spent=spent, on_stored=questions.report)
+            at_most = unstored_at_most(docket.judge)
+            ledger = Ledger(context, docket.judge.id, spent=spent, on_stored=questions.report, unstored_at_most=at_most)
             put_all(context, docket.judge, chain((first,), stream), ledger)
     if questions.cut:
         raise stopped(context)
+
+
+def unstored_at_most(judge: JudgeRow) -> int:
+    """How many replies may wait to be stored: of a judge that is paid, as many as it has calls in flight."""
+    spec: SingleSpec = TypeAdapter(SingleSpec).validate_python(judge.spec)
+    return spec.max_concurrency if isinstance(spec, RemoteJudge) else UNSTORED_AT_MOST
 
 
 def put_all(context: StageContext, judge: JudgeRow, questions: Iterable[Question], ledger: Ledger) -> None:

@@ -30,7 +30,7 @@ from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
 from app.services.delimiters import delimiter_key
 from workers.judges.protocol import JudgedScore
-from workers.stages.asking import put_all
+from workers.stages.asking import put_all, unstored_at_most
 from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts, criteria_for
 from workers.stages.ledger import Ledger, Stored, spending
@@ -94,7 +94,8 @@ class JudgeReward:
         """Raises GiveBack, BudgetReached, StageRefused."""
         with self.context.read() as session:
             spent = judge_usd_spent(session, self.context.work.run_id)
-        ratings = Ratings(self.context, self.judge.id, spent=spent, on_stored=lambda: None)
+        at_most = unstored_at_most(self.judge)
+        ratings = Ratings(self.context, self.judge.id, spent=spent, unstored_at_most=at_most)
         put_all(self.context, self.judge, self._questions(groups), ratings)
         return [
             ratings.reward(_name(place, group, index))
@@ -131,8 +132,8 @@ def _name(place: int, group: RolloutGroup, index: int) -> str:
 class Ratings(Ledger):
     """Keeps the points of a step in memory; of a write whose commit was not heard of, the cost is counted twice."""
 
-    def __init__(self, context: StageContext, judge_id: str, *, spent: Decimal, on_stored: Callable[[], None]) -> None:
-        super().__init__(context, judge_id, spent=spent, on_stored=on_stored)
+    def __init__(self, context: StageContext, judge_id: str, *, spent: Decimal, unstored_at_most: int) -> None:
+        super().__init__(context, judge_id, spent=spent, on_stored=lambda: None, unstored_at_most=unstored_at_most)
         self._points: dict[str, dict[Order, float | None]] = {}
 
     def reward(self, name: str) -> float | None:

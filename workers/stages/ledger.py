@@ -20,9 +20,9 @@ from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore
 from workers.stages.contract import StageContext
 
 STORED_AT_ONCE = 200
-STORED_WITHIN_S = 0.3
+STORED_WITHIN_S = 0.1
 UNSTORED_AT_MOST = 500
-"""Answers that a `kill -9` may lose beside those in flight: reading waits while there are more."""
+"""Replies that may wait to be stored where nobody is paid; of a paid judge as many as it has calls in flight."""
 
 NEAR_ANSWERS = 1000
 """With less of the budget left than so many answers cost, each one is stored before the next is read."""
@@ -35,14 +35,26 @@ Stored = JudgedAnswer | JudgedScore
 class Ledger:
     """The answers of one docket that are not stored yet, and what the run has spent.
 
-    Belongs to one event loop. Storing itself waits in a thread, so that calls go on while PostgreSQL commits.
+    Belongs to one event loop. Storing itself waits in a thread, so that calls go on while PostgreSQL commits. At most
+    `unstored_at_most` replies wait for it: a `kill -9` loses no more than these and the calls that have no reply yet.
     """
 
-    def __init__(self, context: StageContext, judge_id: str, *, spent: Decimal, on_stored: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        judge_id: str,
+        *,
+        spent: Decimal,
+        on_stored: Callable[[], None],
+        unstored_at_most: int = UNSTORED_AT_MOST,
+    ) -> None:
         self._context = context
         self._judge_id = judge_id
         self._on_stored = on_stored
+        self._unstored_at_most = unstored_at_most
         self._waiting: list[Stored] = []
+        self._waiting_replies = 0
+        self._unstored_replies = 0  # those that wait, and those that are being written
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._storing = asyncio.Lock()
@@ -62,12 +74,14 @@ class Ledger:
         each answer before they ask on.
         """
         self._waiting += judged.verdicts() or judged.scores()
+        self._waiting_replies += 1
+        self._unstored_replies += 1
         self.spent += judged.cost_usd
         self._dearest = max(self._dearest, judged.cost_usd)
         self._some.set()
-        if len(self._waiting) >= STORED_AT_ONCE:
+        if len(self._waiting) >= STORED_AT_ONCE or 2 * self._waiting_replies >= self._unstored_at_most:
             self._enough.set()
-        if len(self._waiting) >= UNSTORED_AT_MOST or self._is_near_limit():
+        if self._unstored_replies >= self._unstored_at_most or self._is_near_limit():
             await self.store()
 
     async def keep_storing(self) -> None:
@@ -83,6 +97,7 @@ class Ledger:
         """Write what is waiting. What was paid for is held for the time of a lease while the database is away."""
         async with self._storing:
             batch, self._waiting = self._waiting, []
+            replies, self._waiting_replies = self._waiting_replies, 0
             self._some.clear()
             self._enough.clear()
             if not batch:
@@ -92,12 +107,14 @@ class Ledger:
                 await asyncio.shield(writing)
             finally:
                 await asyncio.wait({writing})  # a thread cannot be cancelled
-                self._settle(batch, writing)
+                self._settle(batch, replies, writing)
 
-    def _settle(self, batch: list[Stored], writing: asyncio.Future[Decimal]) -> None:
+    def _settle(self, batch: list[Stored], replies: int, writing: asyncio.Future[Decimal]) -> None:
         if writing.exception() is not None:
             self._waiting = batch + self._waiting
+            self._waiting_replies += replies
             return
+        self._unstored_replies -= replies
         self.spent = writing.result() + sum((answer.cost_usd for answer in self._waiting), Decimal(0))
         self._on_stored()
 

@@ -125,17 +125,21 @@ class TestStoring:
         assert (desk.stored(), desk.charged()) == (ANSWERS, ANSWERS * PRICE)
         assert desk.ledger.spent == ANSWERS * PRICE
 
-    def test_reading_waits_while_too_much_is_not_stored(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ledger_module, "UNSTORED_AT_MOST", 3)
+    def test_reading_waits_while_too_much_is_not_stored(self, desk: Desk) -> None:
+        """What is being written is not stored yet: it counts like what waits."""
+        ledger = Ledger(desk.context, desk.world.judge, spent=Decimal(0), on_stored=lambda: None, unstored_at_most=3)
 
         async def scenario() -> None:
-            for number in range(2):
-                await desk.ledger.add(desk.answer(number))
-            third = asyncio.ensure_future(desk.ledger.add(desk.answer(2)))
+            await ledger.add(desk.answer(0))
+            storing = asyncio.ensure_future(ledger.store())
+            while not desk.context.writing.is_set():
+                await asyncio.sleep(0.01)
+            await ledger.add(desk.answer(1))
+            third = asyncio.ensure_future(ledger.add(desk.answer(2)))
             await asyncio.wait({third}, timeout=0.1)
             assert not third.done()
             desk.context.go.set()
-            await third
+            await asyncio.gather(third, storing)
 
         asyncio.run(scenario())
         assert desk.stored() == 3
