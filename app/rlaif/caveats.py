@@ -107,7 +107,7 @@ def _of_refusals(measured: EvaluationMetrics) -> Iterator[Caveat]:
             yield Caveat(
                 code="over_refusal",
                 detail=f"Refusals rose from {found.base_share:.1%} to {found.policy_share:.1%} of the answers of "
-                f"cohort {cohort!r} (p = {found.p_value:.2g}).",
+                f"cohort {cohort!r} (p = {found.p_value:.2g}): read some, for what nobody can know is rightly refused.",
             )
 
 
