@@ -16,13 +16,12 @@ from app.rlaif.comparison import Answer
 from app.rlaif.labelled import Labelled, longer_first
 from app.rlaif.logistic import Floats
 from app.rlaif.measured import Measured
-from app.rlaif.reliability import BINS, correctness, reliability_curve
+from app.rlaif.preferences import TIE_MARGIN
+from app.rlaif.reliability import BINS, bin_of, correctness, reliability_curve
 from app.rlaif.resampling import Resampler
 from app.rlaif.statistics import NothingToEstimate
 
-TIE_MARGIN = 0.1
-"""A judge with |2p - 1| below this calls a comparison a tie, as preferences do."""
-
+_DECIMALS = 12
 COVERAGES = tuple(tenth / 10 for tenth in range(1, 11))
 
 
@@ -99,7 +98,7 @@ class Against:
     def _ece(self, prompts: Sequence[str], probabilities: Floats, outcomes: Floats) -> Measured | None:
         """Expected calibration error: mean |confidence - accuracy| over tenths of confidence, by count."""
         sure = np.maximum(probabilities, 1 - probabilities)
-        places = np.minimum(((sure - 0.5) * 2 * BINS).astype(int), BINS - 1)
+        places = bin_of(sure)
         gaps = np.zeros((len(sure), BINS + 1))
         gaps[np.arange(len(sure)), places] = sure - correctness(probabilities, outcomes)
         gaps[:, BINS] = 1.0
@@ -107,8 +106,9 @@ class Against:
 
 
 def answer_of(probability: float) -> Answer:
-    """A side, or a tie where the probability is close to one half."""
-    return Answer.TIE if abs(2 * probability - 1) < TIE_MARGIN else lean(probability)
+    """A side, or a tie where a preference would be believed to be one."""
+    margin = round(abs(2 * probability - 1), _DECIMALS)  # the same from both sides
+    return Answer.TIE if margin < TIE_MARGIN else lean(probability)
 
 
 def measured(measure: Measure, pairs: Iterable[AnsweredTwice], resampler: Resampler) -> Measured | None:

@@ -18,6 +18,7 @@ from app.rlaif.comparison import Order, Verdict
 from app.rlaif.panel import Panel
 from app.rlaif.reliability import Isotonic, Temperature
 
+_DECIMALS = 12
 Then = Literal["people", "drop", "keep"]
 """What becomes of what no step of a cascade decides."""
 
@@ -50,7 +51,7 @@ class Calibrated:
 
     def probability(self, beliefs: Mapping[str, Belief]) -> float | None:
         belief = beliefs.get(self.judge)
-        return None if belief is None else float(self.map.apply(np.array([belief.probability]))[0])
+        return None if belief is None else _rounded(float(self.map.apply(np.array([belief.probability]))[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class WeightedPanel:
     kind: Literal["panel"] = "panel"
 
     def probability(self, beliefs: Mapping[str, Belief]) -> float | None:
-        return self.panel.probability(stated(beliefs))
+        probability = self.panel.probability(stated(beliefs))
+        return None if probability is None else _rounded(probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ def read(stored: Mapping[str, Any]) -> Fitted:
 def stored(fitted: Fitted) -> dict[str, Any]:
     document: dict[str, Any] = _FITTED.dump_python(fitted, mode="json")
     return document
+
+
+def _rounded(probability: float) -> float:
+    """Without the last digits, which depend on the side that it is looked at from: one half is one half."""
+    return round(probability, _DECIMALS)
 
 
 def confidence(probability: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.rlaif.logistic import Floats, fit_logistic, logit, sigmoid
 
@@ -59,7 +60,7 @@ def reliability_curve(probabilities: Floats, outcomes: Floats) -> tuple[Reliabil
     """The bins of equal width in confidence that hold a comparison."""
     confidence = np.maximum(probabilities, 1 - probabilities)
     right = correctness(probabilities, outcomes)
-    places = np.minimum(((confidence - 0.5) * 2 * BINS).astype(int), BINS - 1)
+    places = bin_of(confidence)
     return tuple(
         ReliabilityBin(
             low=0.5 + place / (2 * BINS),
@@ -70,6 +71,12 @@ def reliability_curve(probabilities: Floats, outcomes: Floats) -> tuple[Reliabil
         )
         for place in np.unique(places).tolist()
     )
+
+
+def bin_of(confidence: Floats) -> NDArray[np.int64]:
+    """The tenth of [0.5, 1] that a confidence is in; what differs from an edge by rounding alone is on it."""
+    tenths = np.round((confidence - 0.5) * 2 * BINS, _DECIMALS - 3).astype(np.int64)
+    return np.minimum(tenths, BINS - 1)
 
 
 def calibration_error(probabilities: Floats, outcomes: Floats) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
-
-from hypothesis import strategies as st
 
 from app.rlaif.annotation import GivenAnswer
 from app.rlaif.beliefs import lean
@@ -47,18 +46,21 @@ METHOD = Method(folds=4, samples=100, seed=3)
 MEMBERS = tuple(Member(judge, judge.title(), f"{judge}-family") for judge in JUDGES)
 PANEL = Subject("panel_1", "Panel", "panel", "a+b+c", MEMBERS)
 SOLE = Subject("ada", "Ada", "openai", "ada-family", MEMBERS[:1])
-probabilities = st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]))
+ANSWERS = (None, 0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-@st.composite
-def labelled_sets(draw: st.DrawFn, *, judges: tuple[str, ...] = JUDGES, size: int = 24) -> list[Labelled]:
+def drawn(seed: int, size: int) -> list[Labelled]:
     """Comparisons of distinct prompts; each judge answers some of them, and people decide most."""
-    rows = []
-    for number in range(draw(st.integers(8, size))):
-        given = [asked(judge, draw(probabilities), draw(probabilities)) for judge in judges]
-        outcome = draw(st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.5]))
-        rows.append(labelled(number, outcome, *given, length=draw(st.integers(5, 15))))
-    return rows
+    rng = random.Random(seed)
+    return [
+        labelled(
+            number,
+            rng.choice([0.0, 0.0, 1.0, 1.0, 0.5]),
+            *(asked(judge, rng.choice(ANSWERS), rng.choice(ANSWERS)) for judge in JUDGES),
+            length=rng.randint(5, 15),
+        )
+        for number in range(size)
+    ]
 
 
 def report_of(rows: list[Labelled], subject: Subject = SOLE, divided: tuple[Divided, ...] = ()) -> CalibrationReport:
