@@ -10,6 +10,8 @@ from tests.process.service import CANARY, Service
 FAULTS = ("429", "500", "garbage", "refusal", "echo-key")
 RETRIED, INVALID = 3, 2
 LIMIT, CONCURRENCY = Decimal("0.02"), 2
+ASKED_ANEW = {"cache": False}
+"""What another test paid for is not to be had here: each counts its own calls."""
 
 
 class TestEndpoint:
@@ -18,7 +20,9 @@ class TestEndpoint:
     ) -> None:
         before, questions = len(service.judge.calls()), _questions(service, checked_run)
         service.judge.script(*FAULTS)
-        run_id = service.fork(checked_run, "judge", judge=service.endpoint_judge(), recipe={"stop_after": "prefer"})
+        run_id = service.fork(
+            checked_run, "judge", judge=service.endpoint_judge(), recipe={"stop_after": "prefer", "judge": ASKED_ANEW}
+        )
         run = service.finished(run_id)
         calls = service.judge.calls()[before:]
         verdicts = service.pages(f"/v1/runs/{run_id}/verdicts")
@@ -36,7 +40,9 @@ class TestEndpoint:
 
     def test_key_is_seen_by_nobody_but_the_judge(self, service: Service, checked_run: str) -> None:
         service.judge.script("echo-key", "500", "echo-key")
-        run_id = service.fork(checked_run, "judge", judge=service.endpoint_judge(), recipe={"stop_after": "judge"})
+        run_id = service.fork(
+            checked_run, "judge", judge=service.endpoint_judge(), recipe={"stop_after": "judge", "judge": ASKED_ANEW}
+        )
         service.finished(run_id)
         assert service.rows("SELECT 1 FROM verdicts WHERE run_id = :run AND raw_text LIKE '%[redacted]%'", run=run_id)
         assert _places_of(service, CANARY, run_id) == []
@@ -46,7 +52,7 @@ class TestBudget:
     def test_limit_pauses_the_run_and_a_higher_one_lets_it_finish(self, service: Service, checked_run: str) -> None:
         before = len(service.judge.calls())
         judge = service.endpoint_judge(max_concurrency=CONCURRENCY)
-        recipe = {"stop_after": "prefer", "budget": {"judge_usd": float(LIMIT)}}
+        recipe = {"stop_after": "prefer", "judge": ASKED_ANEW, "budget": {"judge_usd": float(LIMIT)}}
         run_id = service.fork(checked_run, "judge", judge=judge, recipe=recipe)
         paused = service.reaches(run_id, "paused")
         assert "budget" in paused["pause_reason"]
