@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.models import Calibration, Judge, RubricRevision, Run
+from app.db.models import Calibration, Judge, PromptSet, RubricRevision, Run
 from app.errors import Conflict, InvalidInput
 from app.repositories import calibrations
 from app.repositories.run_inputs import asked_ids
@@ -55,6 +55,7 @@ def require_calibrated(
     recipe: Recipe,
     *,
     rubric: RubricRevision | None,
+    prompt_set: PromptSet,
     judge: Judge | None,
     evaluation_judge: Judge | None,
 ) -> None:
@@ -69,6 +70,7 @@ def require_calibrated(
     if calibration is None:
         _require_no_gates(recipe.gates, judge, rubric)
         return
+    _require_apart(session, calibration, prompt_set)
     _require_open(session, recipe.gates, calibration)
 
 
@@ -134,6 +136,18 @@ def _require_fit(
             f"calibration {calibration.id!r} asked in mode {mode.value!r}, and the run asks in mode "
             f"{config.mode.value!r}: calibrate in that mode",
             field=field,
+        )
+
+
+def _require_apart(session: Session, calibration: Calibration, prompt_set: PromptSet) -> None:
+    """What fits the judge to people's labels must not be trained on: it would learn the labels, and look right."""
+    labels = session.get_one(PromptSet, calibration.prompt_set_id)
+    how = Recipe.model_validate(session.get_one(Run, calibration.run_id).recipe).calibrate
+    if labels.digest == prompt_set.digest and (how is None or how.split != "held_out"):
+        raise CalibrationUnfit(
+            f"calibration {calibration.id!r} was fitted to the labels of prompt set {labels.id!r}, which the run would "
+            'train on: train on other prompts, or calibrate on its held-out ones alone with "split": "held_out"',
+            field=_FIELD,
         )
 
 

@@ -106,6 +106,7 @@ def planned(
         project_id,
         recipe,
         rubric=plan.rubric,
+        prompt_set=plan.prompt_set,
         judge=plan.judge,
         evaluation_judge=plan.evaluation_judge,
     )

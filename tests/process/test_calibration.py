@@ -175,7 +175,7 @@ class TestUse:
         calibration = calibrate(service, panel, words)
         run_id = service.submit(
             judge=panel,
-            prompt_set=words,
+            prompt_set=upload(service, "/v1/prompt-sets:upload", iter(labelled_prompts(120)[60:])),
             recipe={
                 "sample": {"source": "prompt_set"},
                 "judge": {"calibration": calibration["id"]},

@@ -224,6 +224,19 @@ class TestUse:
         problem = run_with(client, judge, judge={"calibration": theirs["id"]}, expect=404)
         assert problem["field"] == "recipe.judge.calibration"
 
+    def test_what_it_was_fitted_to_is_not_trained_on(self, client: Client, judge: str) -> None:
+        calibration = measured(client, judge)
+        body = client.request(
+            rubric=rubric_revision(client), judge=judge, evaluation_judge=None, prompt_set=labelled_set(client)
+        )
+        recipe = {"stop_after": "prefer", "sample": {"source": "prompt_set"}}
+        body["recipe"] = {**recipe, "judge": {"calibration": calibration["id"]}}
+        problem = client.post("/v1/runs", body, expect=422)
+        assert problem["code"] == "calibration_unfit"
+        assert "train on other prompts" in problem["detail"]
+        body["recipe"] = recipe
+        assert client.post("/v1/runs", body)["status"] == "queued"
+
     def test_a_run_cannot_calibrate(self, client: Client, judge: str) -> None:
         recipe = {"stop_after": "calibrate", "calibrate": {}, "sample": {"source": "prompt_set"}}
         body = client.request(
