@@ -41,8 +41,9 @@ _LABEL_LINES = (
 def claim_item(queue_id: QueueId, body: ClaimIn, caller: Writer, session: WriteSession) -> ClaimOut | Response:
     """Claim the next item for an annotator: the most urgent one that lacks answers and that they have no part in.
 
-    The candidates come in an order that a coin decides for each item and person. A claim that is not answered in time
-    goes to somebody else, so an answer to this request that got lost costs nothing.
+    Who claims again before answering or releasing gets the same claim, its time renewed: an answer to this request that
+    got lost costs nothing, and nobody holds two items. The candidates come in an order that a coin decides for each
+    item and person. A claim that is not answered in time goes to somebody else.
     """
     found = annotation_claims.claim(
         session, caller.project_id, queue_id, annotator=body.annotator, adjudication=body.adjudicate

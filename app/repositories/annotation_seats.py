@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, Text, cast, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased, defer
 
 from app.db.ids import Kind, new_id
@@ -26,7 +26,7 @@ class NewSeat:
 
 
 @dataclass(frozen=True, slots=True)
-class FreeSeat:
+class LockedSeat:
     """A seat that this transaction has locked, and its item."""
 
     seat: AnnotationSeat
@@ -52,36 +52,38 @@ class Answered:
 
 
 def one_at_a_time(session: Session, queue_id: str, annotator: str) -> None:
-    """Until the transaction ends, this annotator's other claims in the queue wait: none of them takes a seat beside
-    the one taken here at the same item."""
+    """Until the transaction ends, this annotator's other claims in the queue wait: none of them takes a second seat."""
     key = func.hashtextextended(f"{queue_id} {annotator}", 0)
     session.execute(select(cast(func.pg_advisory_xact_lock(key), Text)))
 
 
-def next_free(session: Session, queue_id: str, annotator: str, *, adjudication: bool) -> FreeSeat | None:
+def live(session: Session, queue_id: str, annotator: str, *, adjudication: bool) -> LockedSeat | None:
+    """The seat that this annotator holds and can still answer; an answer that is being stored is waited for."""
+    query = (
+        _at_items(queue_id, annotator, adjudication=adjudication)
+        .where(
+            AnnotationSeat.annotator == annotator,
+            AnnotationSeat.answered_at.is_(None),
+            AnnotationSeat.expires_at > func.now(),
+        )
+        .with_for_update(of=AnnotationSeat)
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else LockedSeat(*row)
+
+
+def next_free(session: Session, queue_id: str, annotator: str, *, adjudication: bool) -> LockedSeat | None:
     """The most urgent seat that is free or whose claim has run out, at an item that this annotator has no part in.
 
     A seat that another claim has locked is passed over, not waited for.
     """
     query = (
-        select(AnnotationSeat, AnnotationItem)
-        .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
-        .where(
-            AnnotationSeat.queue_id == queue_id,
-            AnnotationItem.state == (ItemState.ADJUDICATE if adjudication else ItemState.OPEN),
-            AnnotationSeat.adjudication == adjudication,
-            _free(),
-            ~_sits_elsewhere(annotator),
-            ~_has_answered(annotator),
-        )
-        .order_by(AnnotationSeat.priority.desc(), AnnotationSeat.item_id, AnnotationSeat.id)
-        .limit(1)
+        _at_items(queue_id, annotator, adjudication=adjudication)
+        .where(_free(), ~_sits_elsewhere(annotator))
         .with_for_update(of=AnnotationSeat, skip_locked=True)
-        .options(defer(AnnotationItem.content))
-        .execution_options(populate_existing=True)
     )
     row = session.execute(query).one_or_none()
-    return None if row is None else FreeSeat(*row)
+    return None if row is None else LockedSeat(*row)
 
 
 def take(session: Session, seat: AnnotationSeat, annotator: str, *, token: str, order: Order, ttl_s: int) -> None:
@@ -158,6 +160,24 @@ def waiting(session: Session, item_ids: Collection[str]) -> set[str]:
         AnnotationSeat.answered_at.is_(None),
     )
     return set(session.scalars(query))
+
+
+def _at_items(queue_id: str, annotator: str, *, adjudication: bool) -> Select[AnnotationSeat, AnnotationItem]:
+    """The most urgent seat, with its item, where this annotator's answer is still wanted."""
+    return (
+        select(AnnotationSeat, AnnotationItem)
+        .join(AnnotationItem, AnnotationItem.id == AnnotationSeat.item_id)
+        .where(
+            AnnotationSeat.queue_id == queue_id,
+            AnnotationItem.state == (ItemState.ADJUDICATE if adjudication else ItemState.OPEN),
+            AnnotationSeat.adjudication == adjudication,
+            ~_has_answered(annotator),
+        )
+        .order_by(AnnotationSeat.priority.desc(), AnnotationSeat.item_id, AnnotationSeat.id)
+        .limit(1)
+        .options(defer(AnnotationItem.content))
+        .execution_options(populate_existing=True)
+    )
 
 
 def _held(seat_id: str, token: str) -> ColumnElement[bool]:

@@ -34,22 +34,26 @@ class AdjudicatorSkips(InvalidInput):
 
 
 def claim(session: WriteSession, project_id: str, queue_id: str, *, annotator: str, adjudication: bool) -> Claim | None:
-    """The next item for this person; None when there is nothing for them now. Raises NotFound."""
+    """The item that this person holds, its time renewed, or else the next one; None when there is nothing for them now.
+
+    Who claims twice, since the first answer got lost, holds one item and not two. Raises NotFound.
+    """
     queue = annotation_queues.get(session, project_id, queue_id)
     annotation_seats.one_at_a_time(session, queue.id, annotator)
-    free = annotation_seats.next_free(session, queue.id, annotator, adjudication=adjudication)
-    if free is None:
+    held = annotation_seats.live(session, queue.id, annotator, adjudication=adjudication)
+    found = held or annotation_seats.next_free(session, queue.id, annotator, adjudication=adjudication)
+    if found is None:
         return None
     annotation_seats.take(
         session,
-        free.seat,
+        found.seat,
         annotator,
-        token=secrets.token_urlsafe(_TOKEN_BYTES),
-        order=presentation_order(free.item.id, annotator),
+        token=(held and held.seat.token) or secrets.token_urlsafe(_TOKEN_BYTES),
+        order=presentation_order(found.item.id, annotator),
         ttl_s=queue.claim_ttl_s,
     )
-    content = annotation_items.contents(session, [free.item.id])[free.item.id]
-    return Claim(free.seat, queue, session.get_one(RubricRevision, queue.rubric_revision_id), content)
+    content = annotation_items.contents(session, [found.item.id])[found.item.id]
+    return Claim(found.seat, queue, session.get_one(RubricRevision, queue.rubric_revision_id), content)
 
 
 def answer(

@@ -45,10 +45,38 @@ class TestClaim:
 
     def test_nothing_left_is_an_empty_answer(self, queue: Queue) -> None:
         fill(queue, 1)
-        queue.claimed("ada")
+        queue.answer(queue.claimed("ada"), "A")
         assert queue.claim("ada") is None
         assert queue.claim("bo") is not None
         assert queue.claim("cy") is None
+
+    def test_who_claims_again_holds_the_same_one_for_longer(self, client: Client) -> None:
+        queue = Queue.create(client, claim_ttl_s=900)
+        fill(queue, 2)
+        first = queue.claimed("ada")
+        again = queue.claimed("ada")
+        assert again["expires_at"] > first["expires_at"]
+        assert {**again, "expires_at": first["expires_at"]} == first
+        queue.answer(first, "A")
+        assert queue.claimed("ada")["item_id"] != first["item_id"]
+
+    def test_one_that_an_import_has_answered_is_not_held_on_to(self, queue: Queue) -> None:
+        comparisons = fill(queue, 2)
+        first = queue.claimed("ada")
+        for comparison in comparisons:
+            queue.uploaded({"comparison_id": comparison, "annotator": "ada", "answer": "B"})
+        assert queue.claim("ada") is None
+        assert queue.answer(first, "A", expect=409)["code"] == "claim_answered"
+
+    def test_a_word_among_others_and_the_last_word_are_two_claims(self, client: Client) -> None:
+        queue = Queue.create(client, annotators_per_item=2)
+        fill(queue, 2)
+        for name in ("bo", "di"):
+            claim = queue.claimed(name)
+            queue.answer(claim, as_shown(queue.order(claim), "A" if name == "bo" else "B"))
+        one, last = queue.claimed("cy"), queue.claimed("cy", adjudicate=True)
+        assert one["item_id"] != last["item_id"]
+        assert (queue.claimed("cy")["id"], queue.claimed("cy", adjudicate=True)["id"]) == (one["id"], last["id"])
 
     def test_the_order_is_the_coins_and_comes_back_to_the_comparisons_own(self, queue: Queue) -> None:
         comparisons = fill(queue, 12)
@@ -189,12 +217,16 @@ class TestRaces:
         assert Counter(claim["item_id"] for claim in got) == dict.fromkeys((i["id"] for i in queue.items()), 2)
         assert len({claim["id"] for claim in got}) == len({claim["token"] for claim in got}) == 6
 
-    def test_one_person_in_many_windows_never_has_an_item_twice(self, client: Client) -> None:
+    @pytest.mark.parametrize("windows", [2, 6])
+    def test_one_person_in_many_windows_holds_one_item(self, client: Client, windows: int) -> None:
         queue = Queue.create(client, annotators_per_item=4)
         fill(queue, 3)
-        claims = at_once(*[lambda: queue.claim("ada")] * 6)
-        items = [claim["item_id"] for claim in claims if claim is not None]
-        assert sorted(items) == sorted(item["id"] for item in queue.items())
+        claims = at_once(*[lambda: queue.claimed("ada")] * windows)
+        assert len({(claim["id"], claim["token"], claim["item_id"]) for claim in claims}) == 1
+        with client.service.sessions() as session:
+            held = text("SELECT count(*) FROM annotation_seats WHERE annotator = 'ada' AND queue_id = :id")
+            assert session.scalar(held, {"id": queue.id}) == 1
+        queue.answer(claims[-1], "A")
 
     def test_an_answer_and_its_repetition(self, queue: Queue) -> None:
         fill(queue, 1)
