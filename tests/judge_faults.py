@@ -64,6 +64,31 @@ async def _overloaded(_request: web.Request, _completion: dict[str, Any]) -> web
     return web.json_response({"error": {"message": "overloaded"}}, status=503, headers={"Retry-After": "15"})
 
 
+@_fault("400-filter")
+async def _filter(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return _bad_request("content_filter", "The response was filtered due to the prompt triggering the policy.")
+
+
+@_fault("400-policy")
+async def _policy(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return _bad_request("content_policy_violation", "Your request was rejected.")
+
+
+@_fault("400-azure")
+async def _azure(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return _bad_request("400", "Filtered.", innererror={"code": "ResponsibleAIPolicyViolation"})
+
+
+@_fault("400-context")
+async def _context(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return _bad_request("context_length_exceeded", "Please reduce the length of the messages.")
+
+
+@_fault("400-context-words")
+async def _context_words(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
+    return _bad_request("BadRequestError", "This model's maximum context length is 4096 tokens.")
+
+
 @_fault("garbage")
 async def _garbage(_request: web.Request, _completion: dict[str, Any]) -> web.StreamResponse:
     return web.Response(body=bytes(range(256)) * 8, content_type="application/json")
@@ -172,6 +197,10 @@ async def _note_on_no_turn(_request: web.Request, completion: dict[str, Any]) ->
 async def _no_usage(_request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
     del completion["usage"]
     return web.json_response(completion)
+
+
+def _bad_request(code: str, message: str, **more: Any) -> web.Response:
+    return web.json_response({"error": {"code": code, "message": message, **more}}, status=400)
 
 
 def _said(completion: dict[str, Any], text: str, *, finish_reason: str = "stop") -> web.Response:

@@ -32,6 +32,11 @@ TRANSIENT = {
 }
 FINAL = {
     "400": InvalidReason.SERVER,
+    "400-filter": InvalidReason.REFUSAL,
+    "400-policy": InvalidReason.REFUSAL,
+    "400-azure": InvalidReason.REFUSAL,
+    "400-context": InvalidReason.TRUNCATED,
+    "400-context-words": InvalidReason.TRUNCATED,
     "refusal": InvalidReason.REFUSAL,
     "refusal-field": InvalidReason.REFUSAL,
     "filtered": InvalidReason.REFUSAL,
@@ -67,7 +72,7 @@ class TestFaults:
         assert given.attempts == calls == 2
 
     @pytest.mark.parametrize("fault", FINAL)
-    def test_what_the_model_itself_says_is_final_at_once(self, fault: str) -> None:
+    def test_what_is_said_of_this_question_is_final_at_once(self, fault: str) -> None:
         given, calls = judged(f"{POLITE} [[fault:{fault}]]")
         assert (given.answer, given.probability) == (Answer.INVALID, None)
         assert given.invalid_reason is FINAL[fault]

@@ -148,13 +148,21 @@ class TestMoney:
 
 @pytest.mark.usefixtures("provider")
 class TestMisconfiguration:
-    @pytest.mark.parametrize("fault", ["401", "403", "404", "redirect"])
+    @pytest.mark.parametrize("fault", ["401", "402", "403", "404", "redirect"])
     def test_raises_and_stores_no_verdict(self, fault: str) -> None:
         async def scenario() -> None:
             async with running() as endpoint:
                 with pytest.raises(JudgeMisconfigured, match=r"127\.0\.0\.1"):
                     await answers(endpoint.client(), [question(POLITE + f" [[fault:{fault}]]")])
                 assert len(endpoint.judge.calls) == 1
+
+        asyncio.run(scenario())
+
+    def test_an_empty_account_says_what_to_do(self) -> None:
+        async def scenario() -> None:
+            async with running() as endpoint:
+                with pytest.raises(JudgeMisconfigured, match=r"HTTP 402.*pay at the provider"):
+                    await answers(endpoint.client(), [question(POLITE + " [[fault:402]]")])
 
         asyncio.run(scenario())
 

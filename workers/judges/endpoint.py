@@ -26,7 +26,10 @@ CONNECT_TIMEOUT_S = 10.0
 _EXCERPT = 500
 _DOWN = frozenset({502, 503, 504, 529})
 _OVERLOADED = frozenset({503, 529})
-_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_REMEDIES = dict.fromkeys((401, 403, 404, 405), "check the judge's base_url, model and secret")
+_REMEDIES[402] = "pay at the provider, or name another secret, then :retry"
+_FILTERED = (b"content_filter", b"content_policy_violation", b"ResponsibleAIPolicyViolation")
+_TOO_LONG = (b"context_length_exceeded", b"maximum context length")
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
@@ -144,10 +147,10 @@ class Endpoint:
         detail = self.redacted(f"HTTP {response.status}: {_excerpt(body)}")
         if 300 <= response.status < 400:
             raise JudgeMisconfigured(f"{self._url} redirects, which is never followed: set base_url to its target")
-        if response.status in _MISCONFIGURED:
-            raise JudgeMisconfigured(f"{self._url}: {detail}: check the judge's base_url, model and secret")
+        if remedy := _REMEDIES.get(response.status):
+            raise JudgeMisconfigured(f"{self._url}: {detail}: {remedy}")
         return CallFailed(
-            InvalidReason.SERVER,
+            _about_the_question(body) if response.status == 400 else InvalidReason.SERVER,
             detail,
             transient=response.status >= 500 or response.status in _TRANSIENT,
             down=response.status in _DOWN,
@@ -191,6 +194,13 @@ async def _capped(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             break
     return bytes(body)
+
+
+def _about_the_question(body: bytes) -> InvalidReason:
+    """Why a request was found bad (400): providers refuse a text before a model reads it, and so one that is too long."""
+    if any(code in body for code in _FILTERED):
+        return InvalidReason.REFUSAL
+    return InvalidReason.TRUNCATED if any(words in body for words in _TOO_LONG) else InvalidReason.SERVER
 
 
 def _excerpt(body: bytes) -> str:
