@@ -197,7 +197,7 @@ async def _capped(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _about_the_question(body: bytes) -> InvalidReason:
-    """Why a request was found bad (400): providers refuse a text before a model reads it, and so one that is too long."""
+    """Why a request is bad (400): a provider may refuse a text, or one that is too long, before a model reads it."""
     if any(code in body for code in _FILTERED):
         return InvalidReason.REFUSAL
     return InvalidReason.TRUNCATED if any(words in body for words in _TOO_LONG) else InvalidReason.SERVER
