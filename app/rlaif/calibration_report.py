@@ -188,9 +188,14 @@ def _read_cascade(
     subject: Subject, maximum_risk: float, against: Against, maps: dict[str, FittedMap], folds: NDArray[np.int64]
 ) -> _Read:
     judges = [(member.id, maps[member.id].name) for member in subject.members]
-    fit = cascade_of(judges, maximum_risk=maximum_risk, then=subject.then)
-    instruments = [maps[member.id].instrument for member in subject.members]
-    whole, bounds = fit_cascade(against.labelled, instruments, maximum_risk=maximum_risk, then=subject.then)
+    fit = cascade_of(judges, maximum_risk=maximum_risk, then=subject.then, folds=len(np.unique(folds)))
+    whole, bounds = fit_cascade(
+        against.labelled,
+        [maps[member.id].instrument for member in subject.members],
+        [maps[member.id].unseen for member in subject.members],
+        maximum_risk=maximum_risk,
+        then=subject.then,
+    )
     decided, undecided = _decided(whole, against.labelled)
     steps = tuple(
         StepFigures(judge_id=step.instrument.judge, threshold=step.threshold, decided=share, risk_bound=bound)

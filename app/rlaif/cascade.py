@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.rlaif.binomial import upper_bound
-from app.rlaif.instruments import Calibrated, Cascade, Step, Then, confidence
+from app.rlaif.instruments import Calibrated, Cascade, Step, Then
 from app.rlaif.labelled import Labelled
 from app.rlaif.logistic import Floats
 
@@ -55,26 +55,35 @@ def safe_threshold(
 
 
 def fit_cascade(
-    labelled: Sequence[Labelled], judges: Sequence[Calibrated], *, maximum_risk: float, then: Then
+    labelled: Sequence[Labelled],
+    judges: Sequence[Calibrated],
+    unseen: Sequence[Floats],
+    *,
+    maximum_risk: float,
+    then: Then,
 ) -> tuple[Cascade, tuple[float | None, ...]]:
     """Thresholds step by step, each on what the steps before leave open, and the bound of each step's error rate.
 
+    `unseen` has for each judge (n,) calibrated P(first is better), NaN for none, by maps fitted without the comparison:
+    a map that has seen a label is surer of it than it will be of others, and a bound on such confidences too low.
     What people find equal cannot be wrong, and a judge that takes no side decides nothing. Of a prompt's comparisons
     one is looked at, since they are not independent.
     """
     steps: list[Step] = []
     bounds: list[float | None] = []
-    open_: list[Labelled] = list({each.prompt_id: each for each in reversed(labelled)}.values())
-    for judge in judges:
-        answered = [(each, p) for each in open_ if (p := judge.probability(each.beliefs)) is not None and p != 0.5]
+    outcomes = np.array([each.outcome for each in labelled])
+    open_ = np.array(sorted({labelled[i].prompt_id: i for i in reversed(range(len(labelled)))}.values()), dtype=int)
+    for judge, probabilities in zip(judges, unseen, strict=True):
+        answered = open_[~np.isnan(probabilities[open_]) & (probabilities[open_] != 0.5)]
+        sure = np.maximum(probabilities, 1 - probabilities)
         found = safe_threshold(
-            np.array([confidence(p) for _, p in answered]),
-            [(p - 0.5) * (each.outcome - 0.5) < 0 for each, p in answered],
+            sure[answered],
+            ((probabilities[answered] - 0.5) * (outcomes[answered] - 0.5) < 0).tolist(),
             maximum_risk=maximum_risk,
             error_probability=(1 - CONFIDENCE) / len(judges),
         )
-        step = Step(judge, None if found is None else found.confidence)
-        steps.append(step)
+        steps.append(Step(judge, None if found is None else found.confidence))
         bounds.append(None if found is None else found.bound)
-        open_ = [each for each in open_ if not step.decides(judge.probability(each.beliefs))]
+        if found is not None:
+            open_ = open_[~(sure[open_] >= found.confidence)]
     return Cascade(tuple(steps), then), tuple(bounds)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rlaif.cascade import fit_cascade
+from app.rlaif.cross_validation import prompt_folds
 from app.rlaif.instruments import Calibrated, Instrument, Then, WeightedPanel, stated
 from app.rlaif.labelled import Labelled
 from app.rlaif.logistic import Floats
@@ -18,6 +19,7 @@ from app.rlaif.reliability import Temperature, fit_isotonic, fit_temperature
 
 MapName = Literal["temperature", "isotonic"]
 FitInstrument = Callable[[Sequence[Labelled]], Instrument]
+_SEED = 0  # of folds within folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,16 @@ def panel_of(judges: Sequence[str]) -> Callable[[Sequence[Labelled]], WeightedPa
     return fitted
 
 
-def cascade_of(judges: Sequence[tuple[str, MapName]], *, maximum_risk: float, then: Then) -> FitInstrument:
+def cascade_of(judges: Sequence[tuple[str, MapName]], *, maximum_risk: float, then: Then, folds: int) -> FitInstrument:
+    """Thresholds are set on what maps fitted to the other ones of so many folds say."""
+
     def fitted(labelled: Sequence[Labelled]) -> Instrument:
-        maps = [fit_map(judge, name)(labelled) for judge, name in judges]
-        return fit_cascade(labelled, maps, maximum_risk=maximum_risk, then=then)[0]
+        prompts = [each.prompt_id for each in labelled]
+        inner = prompt_folds(prompts, min(folds, len(set(prompts))), rng=np.random.default_rng(_SEED))
+        fits = [fit_map(judge, name) for judge, name in judges]
+        unseen = [out_of_fold(fit, labelled, folds=inner) for fit in fits]
+        maps = [fit(labelled) for fit in fits]
+        return fit_cascade(labelled, maps, unseen, maximum_risk=maximum_risk, then=then)[0]
 
     return fitted
 
