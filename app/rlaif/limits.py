@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-BACK_OFF = 0.1
+BACK_OFF = 0.05
 """How far below what was refused one begins anew. Small, since each further refusal costs a whole `Retry-After`."""
 
-FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 20.0
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 2.0, 30.0
 FLIGHT_PERIOD_S = 5.0
 AGREED = 0.8
 """Two refusals at rates no further apart than this confirm each other: the next attempt can wait longer."""
 
 LOWEST_RATE = 0.01
-SOON_S, LEAST_SHARE = 3.0, 0.9
+SOON_S, LEAST_SHARE = 3.0, 0.95
 STRAINED_SHARE = 0.7
 
 
@@ -30,15 +30,15 @@ class Ceiling:
     period_s: float
 
     def allowed(self) -> float:
-        """`value` again after one period; a tenth less at first, nearly twice as much after three."""
+        """`value` again after one period; a twentieth less at first, 40 % more after three."""
         return self.value * (1.0 + BACK_OFF * (self.since_s / self.period_s - 1.0) ** 3)
 
 
 def refused_rate(known: Ceiling | None, *, accepted_per_second: float, accepted_share: float) -> Ceiling:
     """The ceiling after an answer 429: at first what was accepted, later the accepted share of what was tried.
 
-    At most a tenth goes at once: one refusal among many may be a moment's crowd, and says little of the limit. Soon
-    after another refusal nothing was measured yet, and a tenth goes.
+    At most a twentieth goes at once: one refusal among many may be a moment's crowd, and says little of the limit. Soon
+    after another refusal nothing was measured yet, and a twentieth goes.
     """
     if known is None:
         return Ceiling(max(accepted_per_second, 1.0), 0.0, FIRST_PERIOD_S)
