@@ -26,7 +26,7 @@ from cli.stack.sweep import marked
 IN_FLIGHT = 256
 MEMORY_FROM = 20_000
 WINDOW_S = 20.0
-"""A refusal holds everybody for its Retry-After of a second: a window in which that is a tenth says little of the rate."""
+"""A refusal holds everybody for its Retry-After, a second here: of ten seconds that would be a tenth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,4 +67,3 @@ def longer_first(each: Labelled) -> float:
     """1 where the first is longer, 0 where the second is, 0.5 for one length: the prefer-longer baseline's answer."""
     first, second = each.lengths
     return 0.5 if first == second else float(first > second)
-

@@ -48,7 +48,8 @@ class TrainingConfig(_Part):
         Precision.AUTO, description="Of matrix products; weights and optimiser are float32. `auto`: bfloat16 on a GPU"
     )
     gradient_checkpointing: Annotated[bool, Field(strict=True)] = Field(
-        False, description="Keeps one activation a layer and computes the others again: less memory, a quarter more time"
+        False,
+        description="Keeps one activation a layer and computes the others again: less memory, a fifth more time",
     )
     save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
 
