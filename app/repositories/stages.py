@@ -62,6 +62,16 @@ def note_price(session: Session, stage_id: str, judge_id: str, price: Mapping[st
     )
 
 
+def keep_metrics(session: Session, stage_id: str, figures: Mapping[str, Any]) -> None:
+    """What a stage has measured before it has ended, beside what it reported so far."""
+    session.execute(
+        update(Stage)
+        .where(Stage.id == stage_id)
+        .values(metrics=Stage.metrics.op("||")(cast(dict(figures), JSONB)))
+        .execution_options(synchronize_session=False)
+    )
+
+
 def save_points(session: Session, stage: Stage, points: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
     """Each step's metrics; a step that a resumed training repeats overwrites itself."""
     latest = dict(points)

@@ -46,6 +46,8 @@ class VerdictOut(BaseModel):
     cost_usd: float = Field(examples=[0.000017])
     latency_s: float = Field(examples=[0.41])
     attempts: int = Field(description="Calls that the answer took", examples=[1])
+    cached: bool = Field(description="Whether a stored reply gave it and nobody was asked", examples=[False])
+    saved_usd: float = Field(description="What that reply cost when it was paid for", examples=[0.0])
     scores: dict[str, Any] | None = Field(description="Per criterion, where the judge gives them", examples=[None])
     notes: list[NoteOut] | None = Field(description="On single turns of trajectories", examples=[None])
     created_at: datetime

@@ -10,6 +10,7 @@ from app.db.models import Comparison, Purpose, Split
 from app.repositories.completions import CompletionRow, completions_of
 from app.repositories.prompts import PromptRow
 from app.repositories.run_inputs import JudgeRow
+from app.repositories.stages import keep_metrics
 from app.repositories.units import add_missing
 from app.rlaif.gates import explain, failed_by_judging
 from app.rlaif.modes import Mode
@@ -49,13 +50,15 @@ def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
     judge = inputs.training_judge()
     readings = _readings(context, inputs, judge)
     metrics = behaviour(readings)
-    require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
-    if failures := failed_by_judging(context.work.recipe.gates, metrics):
-        raise StageRefused("gate_failed", explain(failures))
     each = {member.id: behaviour(_readings(context, inputs, member)) for member in judge.members}
     figures = metrics.model_dump(mode="json")
     if each:
         figures["members"] = {id_: behaved.model_dump(mode="json") for id_, behaved in each.items()}
+    with context.transaction() as session:
+        keep_metrics(session, context.work.stage_id, figures)  # a refusal's report shows what it was refused for
+    require_coverage(metrics, floor=context.work.recipe.judge.minimum_coverage, judge=judge, part="judge")
+    if failures := failed_by_judging(context.work.recipe.gates, metrics):
+        raise StageRefused("gate_failed", explain(failures))
     return StageOutcome(len(readings), figures)
 
 

@@ -181,6 +181,16 @@ class TestMissingVerdicts:
         assert "33.3%" in run.error["detail"]
         assert f"{PROMPTS * 4} {InvalidReason.SERVER}" in run.error["detail"]
         assert len(world.rows(Verdict, run.id)) == PROMPTS * PAIRS * 2
+        figures = JudgeMetrics.model_validate(world.stage(run.id, StageKind.JUDGE).metrics)
+        assert figures.coverage == pytest.approx(1 / 3)
+
+    def test_a_gate_refuses_and_what_it_read_is_kept(self, world: World, endpoint: RunningJudge) -> None:
+        endpoint.judge.first_pull = 100.0
+        run = world.drive(_run(world, endpoint, gates={"minimum_consistency": 0.9}))
+        assert (run.error or {})["code"] == "gate_failed"
+        figures = JudgeMetrics.model_validate(world.stage(run.id, StageKind.JUDGE).metrics)
+        assert figures.position_consistency is not None
+        assert figures.position_consistency < 0.9
 
     def test_a_retry_asks_again_what_the_endpoint_left_open(self, world: World, endpoint: RunningJudge) -> None:
         endpoint.judge.script.faults.extend(["garbage"] * 12)
