@@ -13,6 +13,7 @@ from math import comb
 from app.rlaif.comparison import Order
 from app.rlaif.listwise import LARGEST_GROUP
 from app.rlaif.modes import Mode
+from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.recipe import JudgeConfig, Recipe
 
 PRESENTATIONS = len(Order)
@@ -55,6 +56,23 @@ class Asked:
             self.prompt_characters + other.prompt_characters,
             self.response_characters + other.response_characters,
         )
+
+
+def asked_as_reward(prompts: Iterable[PromptFacts], policy: OnlinePolicyConfig, *, answer_length: float) -> Asked:
+    """What a judge that rewards a policy's own answers is asked; at most so much, since equal answers are asked once.
+
+    Every prompt is answered once an epoch. Which of an epoch's steps is the short one is not known here, so of an epoch
+    that is cut every step counts in full.
+    """
+    lengths = [prompt.length for prompt in prompts if not prompt.held_out]
+    if not lengths:
+        return Asked()
+    epochs, steps = divmod(policy.steps, -(-len(lengths) // policy.prompts_per_step))
+    drawn = epochs * len(lengths) + min(steps * policy.prompts_per_step, len(lengths))
+    rated = drawn * policy.completions
+    questions = rated * PRESENTATIONS
+    shown = round(questions * sum(lengths) / len(lengths))
+    return Asked(questions, questions, rated, shown, questions * answer_length)
 
 
 def asked_in_training(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:

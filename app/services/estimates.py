@@ -27,7 +27,8 @@ from app.rlaif.prices import PriceTable, tariff_of
 from app.rlaif.question_lengths import overhead
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
-from app.rlaif.workload import Asked, PromptFacts, asked_in_evaluation, asked_in_training, sampled
+from app.rlaif.training import PolicyConfig
+from app.rlaif.workload import Asked, PromptFacts, asked_as_reward, asked_in_evaluation, asked_in_training, sampled
 from app.schemas.run import RunIn
 from app.services import runs
 from app.services.models import PublishedModel
@@ -73,6 +74,8 @@ class _Stages:
                 asked = asked_in_evaluation(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
                 drawn = self._plan.prompt_set.held_out_count * self._plan.recipe.evaluate.completions
                 return self._judging(kind, self._plan.evaluation_judge, asked, drawn=drawn)
+            case StageKind.POLICY:
+                return self._policy()
             case _:
                 return self._other(kind)
 
@@ -128,6 +131,15 @@ class _Stages:
         learned = None if shared is None or shared.rate is None else shared.rate.value
         stated = None if spec.requests_per_minute is None else spec.requests_per_minute / 60.0
         return min((rate for rate in (learned, stated) if rate is not None), default=None)
+
+    def _policy(self) -> StageEstimate:
+        """Training, and where a judge that is asked rewards the policy's answers, what it is asked."""
+        trained, policy, judge = self._other(StageKind.POLICY), self._plan.recipe.policy, self._plan.judge
+        if isinstance(policy, PolicyConfig) or not policy.reward.judge or judge is None or judge.kind == "checks":
+            return trained
+        length = TURN_CHARACTERS + policy.max_new_tokens * CHARACTERS_A_TOKEN / 2
+        asked = asked_as_reward(self._prompts(), policy, answer_length=length)
+        return trained.model_copy(update={"judges": self._judges(judge, asked, Mode.POINTWISE)})
 
     def _other(self, kind: StageKind) -> StageEstimate:
         """Preferences and training, at the pace of the newest such stage: by prompts, and where it trains by epochs."""

@@ -127,6 +127,23 @@ def test_sampling_and_evaluation_are_at_most_what_is_estimated(world: World) -> 
     assert run_id in after.stages[0].notes[0]
 
 
+def test_a_judge_that_rewards_answers_is_part_of_it(world: World, endpoint: RunningJudge) -> None:
+    online = {"method": "grpo", "steps": 4, "prompts_per_step": 5, "completions": 2, "max_new_tokens": 24}
+    policy = online | {"max_length": 256, "reward": {"reward_model": 0.0, "judge": 1.0}}
+    recipe = CHAIN | {"stop_after": "policy", "policy": policy, "judge": {"cache": False, "pairs": "chain"}}
+    prompt_set, judge_id = world.add_prompts(example_prompts(train=12, held_out=0)), world.add_judge(endpoint.spec())
+    found = next(
+        stage for stage in estimated(world, recipe, prompt_set, judge_id).stages if stage.stage is StageKind.POLICY
+    )
+    run_id = world.add_run(recipe, prompt_set, judge=judge_id)
+    assert world.drive(run_id).error is None
+    assert found.judges[0].calls == (12 + 5) * 2 * 2  # three steps are an epoch, the fourth begins another
+    spent = world.stage(run_id, StageKind.POLICY)
+    assert spent.judge_calls in (found.judges[0].calls, (12 + 2) * 2 * 2)  # where the epoch begins with its short step
+    assert found.judges[0].usd is not None
+    assert float(spent.judge_usd) <= found.judges[0].usd.high
+
+
 def test_nothing_is_stored(world: World, endpoint: RunningJudge) -> None:
     prompt_set, judge = prompts(world), world.add_judge(endpoint.spec())
     with world.sessions() as session:
