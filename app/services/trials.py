@@ -103,7 +103,8 @@ def _start(
         seed=derive_seed(0, *(prompt.model_dump_json() for prompt in prompts)),  # other pairs draw other principles
         stop_after=StageKind.JUDGE,
         sample=SampleConfig(source="prompt_set"),
-        judge=JudgeConfig(mode=Mode(request.mode), principle=principle, minimum_coverage=0.0),
+        # Asked anew each time: a stored reply would show neither what the judge says now nor what a call costs.
+        judge=JudgeConfig(mode=Mode(request.mode), principle=principle, minimum_coverage=0.0, cache=False),
         budget=request.budget,
     )
     with _named_as_sent():
