@@ -69,10 +69,9 @@ def asked_as_reward(prompts: Iterable[PromptFacts], policy: OnlinePolicyConfig, 
         return Asked()
     epochs, steps = divmod(policy.steps, -(-len(lengths) // policy.prompts_per_step))
     drawn = epochs * len(lengths) + min(steps * policy.prompts_per_step, len(lengths))
-    rated = drawn * policy.completions
-    questions = rated * PRESENTATIONS
+    questions = drawn * policy.completions * PRESENTATIONS
     shown = round(questions * sum(lengths) / len(lengths))
-    return Asked(questions, questions, rated, shown, questions * answer_length)
+    return Asked(questions, 0, questions, shown, questions * answer_length)  # ratings of rollouts are not stored
 
 
 def asked_in_training(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:

@@ -138,6 +138,7 @@ def test_a_judge_that_rewards_answers_is_part_of_it(world: World, endpoint: Runn
     run_id = world.add_run(recipe, prompt_set, judge=judge_id)
     assert world.drive(run_id).error is None
     assert found.judges[0].calls == (12 + 5) * 2 * 2  # three steps are an epoch, the fourth begins another
+    assert found.judges[0].answers == 0
     spent = world.stage(run_id, StageKind.POLICY)
     assert spent.judge_calls in (found.judges[0].calls, (12 + 2) * 2 * 2)  # where the epoch begins with its short step
     assert found.judges[0].usd is not None
