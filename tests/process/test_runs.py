@@ -36,8 +36,9 @@ class TestCourse:
         events = [row for row in service.events(checked_run) if row["type"] != "shard.attempt_failed"]
         told = [(row["type"], row["data"].get("stage")) for row in events]
         by_stage = [(f"stage.{what}", kind) for kind in STAGES for what in ("started", "succeeded")]
-        by_stage.insert(-1, ("checkpoint.promoted", None))  # as the evaluation ends
-        assert told == [("run.queued", None), ("run.started", None), *by_stage, ("run.succeeded", None)]
+        promoted = ("checkpoint.promoted", None)  # as the evaluation ends
+        course = [*by_stage[:-1], promoted, by_stage[-1]]
+        assert told == [("run.queued", None), ("run.started", None), *course, ("run.succeeded", None)]
         assert all(one["id"] < other["id"] for one, other in pairwise(events))
         assert all(one["created_at"] <= other["created_at"] for one, other in pairwise(events))
 
