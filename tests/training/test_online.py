@@ -21,7 +21,8 @@ from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import NoTrainingData, RewardsMissing, TrainingStopped
 from workers.training.experience import Experience
 from workers.training.kl_control import KLControl
-from workers.training.online import OnlineConfig, OnlineResult, train_online
+from workers.training.online import OnlineResult, train_online
+from workers.training.online_config import OnlineConfig
 from workers.training.online_objectives import GRPO, PPO, RLOO, OnlineDPO, Part
 from workers.training.rewards import Reward, TextReward, WeightedReward
 from workers.training.rollouts import Rollout, TrainPrompt

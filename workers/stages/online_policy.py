@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig) -> Trained:
     """Train on the policy's own answers, or go on from the state that an earlier holder saved."""
-    from workers.training.online import OnlineConfig, train_online  # torch
+    from workers.training.online import train_online  # torch
+    from workers.training.online_config import OnlineConfig
 
     reward_model = _reward_model(context, inputs)
     config = OnlineConfig(
-        model_dir=model_directory(context, inputs.base_model().storage_key),
+        model_dir=model_directory(context, inputs.start_model().storage_key),
         **optimisation(context, recipe, leaving_out=("reward",)),
     )
     directory = context.scratch() / OUTPUT

@@ -90,3 +90,18 @@ def measured(
         with cast():
             parts.append(scorer.by_token(groups[start : start + at_once]).float())
     return gathered(parts)
+
+
+def described(experience: Experience, given: Sequence[float | None]) -> dict[str, float]:
+    """What people watch online training by; `distinct` falls towards 0 as a policy collapses to one answer."""
+    rollouts = [rollout for group in experience.groups for rollout in group.rollouts]
+    known = torch.tensor([reward for reward in given if reward is not None])
+    figures = {
+        "rewarded": len(known) / len(given),
+        "completion_tokens": float(experience.lengths.float().mean()),
+        "finished": sum(rollout.finished for rollout in rollouts) / len(rollouts),
+        "distinct": len({rollout.text for rollout in rollouts}) / len(rollouts),
+    }
+    if len(known):
+        figures |= {"reward": float(known.mean()), "reward_std": float(known.std(correction=0))}
+    return figures
