@@ -14,48 +14,10 @@ from typing import Any
 
 from app.chat_template import TEMPLATE_FILE, ChatTemplate, InvalidTemplate
 from app.json_text import InvalidJson, parse_file
+from app.rlaif.architectures import ARCHITECTURES, ENCODERS, Architecture, architecture_of
 from app.safetensors_header import InvalidSafetensors, tensor_sizes
 from app.tokenizer_document import InvalidTokenizer, require_tokenizer
 
-# model_type -> (architecture, family). A judge of another family evaluates, so relatives share a family's name.
-ARCHITECTURES = {
-    "cohere": ("CohereForCausalLM", "command"),
-    "cohere2": ("Cohere2ForCausalLM", "command"),
-    "deepseek_v2": ("DeepseekV2ForCausalLM", "deepseek"),
-    "deepseek_v3": ("DeepseekV3ForCausalLM", "deepseek"),
-    "exaone4": ("Exaone4ForCausalLM", "exaone"),
-    "falcon": ("FalconForCausalLM", "falcon"),
-    "falcon_h1": ("FalconH1ForCausalLM", "falcon"),
-    "gemma": ("GemmaForCausalLM", "gemma"),
-    "gemma2": ("Gemma2ForCausalLM", "gemma"),
-    "gemma3_text": ("Gemma3ForCausalLM", "gemma"),
-    "glm": ("GlmForCausalLM", "glm"),
-    "glm4": ("Glm4ForCausalLM", "glm"),
-    "glm4_moe": ("Glm4MoeForCausalLM", "glm"),
-    "gpt2": ("GPT2LMHeadModel", "gpt2"),
-    "gpt_neox": ("GPTNeoXForCausalLM", "gpt-neox"),
-    "gpt_oss": ("GptOssForCausalLM", "gpt"),
-    "granite": ("GraniteForCausalLM", "granite"),
-    "granitemoe": ("GraniteMoeForCausalLM", "granite"),
-    "llama": ("LlamaForCausalLM", "llama"),
-    "mistral": ("MistralForCausalLM", "mistral"),
-    "mixtral": ("MixtralForCausalLM", "mistral"),
-    "nemotron": ("NemotronForCausalLM", "nemotron"),
-    "olmo": ("OlmoForCausalLM", "olmo"),
-    "olmo2": ("Olmo2ForCausalLM", "olmo"),
-    "olmo3": ("Olmo3ForCausalLM", "olmo"),
-    "olmoe": ("OlmoeForCausalLM", "olmo"),
-    "opt": ("OPTForCausalLM", "opt"),
-    "phi": ("PhiForCausalLM", "phi"),
-    "phi3": ("Phi3ForCausalLM", "phi"),
-    "qwen2": ("Qwen2ForCausalLM", "qwen"),
-    "qwen2_moe": ("Qwen2MoeForCausalLM", "qwen"),
-    "qwen3": ("Qwen3ForCausalLM", "qwen"),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", "qwen"),
-    "smollm3": ("SmolLM3ForCausalLM", "smollm"),
-    "stablelm": ("StableLmForCausalLM", "stablelm"),
-    "starcoder2": ("Starcoder2ForCausalLM", "starcoder"),
-}
 _ALLOWED = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(json|safetensors|txt|jinja|md)|tokenizer\.model|(LICENSE|NOTICE)([.-][A-Za-z]+)?"
 )
@@ -94,10 +56,13 @@ def inspect_model(directory: Path) -> ModelFacts:
     documents = {name: _document(path) for name, path in files.items() if name.endswith(".json")}
     for name, document in documents.items():
         _require_no_code(name, document)
-    architecture, family = _architecture(documents)
+    name, architecture = _architecture(documents)
     _require_tokenizer(documents)
-    _require_chat_template(files, documents)
-    return ModelFacts(family, architecture, _parameters(files, documents))
+    if architecture.encodes:
+        _require_marks(documents)
+    if not architecture.encodes or _has_template(files, documents):
+        _require_chat_template(files, documents)
+    return ModelFacts(architecture.family, name, _parameters(files, documents))
 
 
 def _plain_files(directory: Path) -> Iterator[Path]:
@@ -142,21 +107,20 @@ def _require_no_code(name: str, document: Any) -> None:
             _require_no_code(name, item)
 
 
-def _architecture(documents: dict[str, Any]) -> tuple[str, str]:
+def _architecture(documents: dict[str, Any]) -> tuple[str, Architecture]:
+    """The class that the configuration names, and what is known of its type."""
     config = documents.get("config.json")
     if not isinstance(config, dict):
         raise InvalidModel("config.json", "missing or not an object: every model needs one")
-    model_type, architectures = config.get("model_type"), config.get("architectures")
-    known = ARCHITECTURES.get(model_type) if isinstance(model_type, str) else None
-    if known is None:
-        raise InvalidModel(
-            "config.json", f"model_type {str(model_type)[:100]!r} is unknown here; known: {', '.join(ARCHITECTURES)}"
-        )
-    if architectures != [known[0]]:
-        raise InvalidModel(
-            "config.json", f"architectures must be [{known[0]!r}] for {model_type}, not {str(architectures)[:200]}"
-        )
-    return known
+    model_type, named = config.get("model_type"), config.get("architectures")
+    found = architecture_of(model_type) if isinstance(model_type, str) else None
+    if found is None:
+        known = ", ".join((*ARCHITECTURES, *ENCODERS))
+        raise InvalidModel("config.json", f"model_type {str(model_type)[:100]!r} is unknown here; known: {known}")
+    if named not in [[name] for name in found.classes]:
+        allowed = " or ".join(f"[{name!r}]" for name in found.classes)
+        raise InvalidModel("config.json", f"architectures must be {allowed} for {model_type}, not {str(named)[:200]}")
+    return str(named[0]), found
 
 
 def _require_tokenizer(documents: dict[str, Any]) -> None:
@@ -173,6 +137,17 @@ def _require_tokenizer(documents: dict[str, Any]) -> None:
         require_tokenizer(documents["tokenizer.json"])
     except InvalidTokenizer as error:
         raise InvalidModel("tokenizer.json", str(error)) from error
+
+
+def _require_marks(documents: dict[str, Any]) -> None:
+    """An encoder reads a text between two special tokens, at the first of which it is scored."""
+    for name in ("cls_token", "sep_token"):
+        if not documents["tokenizer_config.json"].get(name):
+            raise InvalidModel("tokenizer_config.json", f"{name} is missing: an encoder's input stands between the two")
+
+
+def _has_template(files: dict[str, Path], documents: dict[str, Any]) -> bool:
+    return TEMPLATE_FILE in files or bool(documents["tokenizer_config.json"].get("chat_template"))
 
 
 def _require_chat_template(files: dict[str, Path], documents: dict[str, Any]) -> None:

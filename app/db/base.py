@@ -7,7 +7,19 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Enum, MetaData, Numeric, String, Text, TypeDecorator, func
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -45,6 +57,8 @@ Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Json = Annotated[dict[str, Any], mapped_column(JSONB(none_as_null=True))]
 JsonList = Annotated[list[Any], mapped_column(JSONB(none_as_null=True))]
 Usd = Annotated[Decimal, mapped_column(Numeric(18, 9))]
+Candidate = Annotated[int, mapped_column(SmallInteger, default=0)]
+"""Which candidate of a sweep a row belongs to; 0 where nothing is swept."""
 Big = Annotated[int, mapped_column(BigInteger)]
 Long = Annotated[str, mapped_column(StorableText)]
 

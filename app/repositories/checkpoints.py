@@ -41,6 +41,15 @@ def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: Check
     return None if row is None else CheckpointRow(*row)
 
 
+def selected_policy(session: Session, run_id: str, *, round_: int) -> str | None:
+    """The id of the policy that a round went on with: the selected candidate, or the only one."""
+    query = select(Checkpoint.id).where(
+        Checkpoint.run_id == run_id, Checkpoint.round == round_, Checkpoint.kind == CheckpointKind.POLICY
+    )
+    order = (Checkpoint.selected.desc().nulls_last(), Checkpoint.candidate, Checkpoint.step.desc())
+    return session.scalar(query.order_by(*order).limit(1))
+
+
 def digests(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The digests of some checkpoints, by their ids."""
     rows = session.execute(select(Checkpoint.id, Checkpoint.digest).where(Checkpoint.id.in_(ids)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Judge, Model, PromptSet, RubricRevision, Run
@@ -67,6 +68,11 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
         judge=None if run.judge_id is None else _judge(session, run.judge_id),
         evaluation_judge=None if run.evaluation_judge_id is None else _judge(session, run.evaluation_judge_id),
     )
+
+
+def checkpoint_model(session: Session, checkpoint_id: str) -> ModelRow:
+    """A checkpoint as the model that others start from."""
+    return _model(session, session.scalars(select(Model.id).where(Model.checkpoint_id == checkpoint_id)).one())
 
 
 def members(judge: JudgeRow) -> tuple[JudgeRow, ...]:

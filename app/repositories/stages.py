@@ -72,16 +72,20 @@ def keep_metrics(session: Session, stage_id: str, figures: Mapping[str, Any]) ->
     )
 
 
-def save_points(session: Session, stage: Stage, points: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+def save_points(
+    session: Session, stage: Stage, points: Sequence[tuple[int, Mapping[str, Any]]], *, candidate: int
+) -> None:
     """Each step's metrics; a step that a resumed training repeats overwrites itself."""
     latest = dict(points)
     if not latest:
         return
     rows = [
-        {"stage_id": stage.id, "run_id": stage.run_id, "step": step, "data": dict(data)}
+        {"stage_id": stage.id, "candidate": candidate, "run_id": stage.run_id, "step": step, "data": dict(data)}
         for step, data in latest.items()
     ]
     added = insert(MetricPoint).values(rows)
     session.execute(
-        added.on_conflict_do_update(index_elements=["stage_id", "step"], set_={"data": added.excluded.data})
+        added.on_conflict_do_update(
+            index_elements=["stage_id", "candidate", "step"], set_={"data": added.excluded.data}
+        )
     )

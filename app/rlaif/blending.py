@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from app.rlaif.comparison import Answer
-from app.rlaif.recipe import PeopleConfig
+from app.rlaif.sections import PeopleConfig
 
 _VOTES = {Answer.A: 1.0, Answer.TIE: 0.5, Answer.B: 0.0}
 

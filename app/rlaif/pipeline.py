@@ -9,6 +9,9 @@ from typing import Any
 
 from app.rlaif.recipe import Recipe, StageKind
 
+CANDIDATE = "candidate"
+"""In a payload: the number of the candidate of a sweep that the shard works on."""
+
 
 class Queue(StrEnum):
     """`gpu` shards run models; `io` shards call remote judges, check text and aggregate."""
@@ -66,7 +69,7 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
             return (Phase(PhaseName.MEASURE, Queue.IO),)
         case StageKind.PREFER:
             return (Phase(PhaseName.PREFER, Queue.IO),)
-        case StageKind.REWARD_MODEL | StageKind.POLICY:
+        case StageKind.WARM_START | StageKind.REWARD_MODEL | StageKind.POLICY:
             return (Phase(PhaseName.TRAIN, Queue.GPU),)
         case StageKind.EVALUATE:
             return (

@@ -14,7 +14,7 @@ from app.rlaif.beliefs import Belief, beliefs_of
 from app.rlaif.blending import Blended
 from app.rlaif.comparison import Answer, Verdict
 from app.rlaif.instruments import EQUAL_VOTES, Instrument
-from app.rlaif.recipe import PreferConfig
+from app.rlaif.sections import PreferConfig
 
 TIE_MARGIN = 0.1
 """A pair with |2p - 1| below this is believed to be a tie and gets the recipe's tie_weight."""

@@ -14,7 +14,8 @@ from app.rlaif.comparison import Order
 from app.rlaif.listwise import LARGEST_GROUP
 from app.rlaif.modes import Mode
 from app.rlaif.online_policy import OnlinePolicyConfig
-from app.rlaif.recipe import JudgeConfig, Recipe
+from app.rlaif.recipe import Recipe
+from app.rlaif.sections import JudgeConfig
 
 PRESENTATIONS = len(Order)
 

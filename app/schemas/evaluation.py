@@ -7,7 +7,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from app.rlaif.evidence import EvaluationMetrics
-from app.rlaif.recipe import Budget, EvaluateConfig
+from app.rlaif.recipe import Budget
+from app.rlaif.sections import EvaluateConfig
 from app.schemas.names import ResourceName
 from app.schemas.run import PartId
 

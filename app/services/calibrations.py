@@ -14,7 +14,8 @@ from app.repositories import calibrations, run_parts
 from app.repositories.calibrations import CalibrationRow
 from app.repositories.pages import Chunk, Slice
 from app.rlaif.modes import Mode
-from app.rlaif.recipe import CalibrateConfig, JudgeConfig, Recipe, SampleConfig, StageKind
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.sections import CalibrateConfig, JudgeConfig, SampleConfig
 from app.schemas.calibration import CalibrationIn
 from app.services import calibration_reports, judges, measurements, prompt_sets
 from app.services.run_parts import within

@@ -50,7 +50,7 @@ def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
             "prompt set instead",
             field="fork.run",
         )
-    if request.from_stage is _KINDS[0]:
+    if request.from_stage in (StageKind.WARM_START, StageKind.SAMPLE):
         raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
     before = _KINDS[: _KINDS.index(request.from_stage)]
     reused = tuple(stage for stage in runs.stages(session, source.id) if stage.kind in before)

@@ -18,7 +18,8 @@ from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.evidence import JudgeMetrics
 from app.rlaif.gates import GateFailure, explain, failed_by_calibration, failed_by_judging
 from app.rlaif.judges import CascadeJudge, JudgeSpec, calibration_of
-from app.rlaif.recipe import GatesConfig, JudgeConfig, Recipe, StageKind
+from app.rlaif.recipe import GatesConfig, Recipe, StageKind
+from app.rlaif.sections import JudgeConfig
 from app.services import calibration_reports
 from app.services.run_parts import within
 

@@ -21,8 +21,9 @@ from app.rlaif.golden import JudgedPair
 from app.rlaif.messages import as_json
 from app.rlaif.modes import Mode
 from app.rlaif.prompt import Prompt
-from app.rlaif.recipe import JudgeConfig, Recipe, SampleConfig, StageKind
+from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
+from app.rlaif.sections import JudgeConfig, SampleConfig
 from app.rlaif.seeds import derive_seed
 from app.schemas.trial import GoldenTestIn, TrialIn
 from app.services import judges, measurements, prompt_sets, rubrics, runs

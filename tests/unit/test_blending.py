@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.rlaif.blending import Blended, CalibratedOnTheSame, PeopleSaid, blend, require_apart
 from app.rlaif.comparison import Answer, Order, Verdict
 from app.rlaif.preferences import DropReason, Preference, aggregate, heed
-from app.rlaif.recipe import PeopleConfig, PreferConfig
+from app.rlaif.sections import PeopleConfig, PreferConfig
 
 A, B, TIE = Answer.A, Answer.B, Answer.TIE
 answers = st.lists(st.sampled_from([A, B, TIE]), max_size=7).map(tuple)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.rlaif.beliefs import lean, order_means
 from app.rlaif.comparison import Answer, Order, Verdict
 from app.rlaif.preferences import AnswerCounts, DropReason, aggregate, identity
-from app.rlaif.recipe import PreferConfig
+from app.rlaif.sections import PreferConfig
 from tests.unit.verdicts import exact, probabilities, verdict, verdict_sets
 
 KEEP = PreferConfig()

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
+from app.rlaif.architectures import usable_positions
 from workers.sampling.engine import Messages, Tools
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a worker's log is lines, not bars
@@ -41,9 +42,14 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_tokenizer(model_dir: Path) -> Any:
-    """The tokenizer of a model directory; raises `NoChatTemplate`."""
+def load_tokenizer(model_dir: Path, *, template_dir: Path | None = None) -> Any:
+    """The tokenizer of a model directory; where it has no chat template, with that of the model in `template_dir`.
+
+    Raises `NoChatTemplate`.
+    """
     tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.chat_template and template_dir is not None:
+        tokenizer.chat_template = load_tokenizer(template_dir).chat_template
     if not tokenizer.chat_template:
         raise NoChatTemplate(model_dir)
     return tokenizer
@@ -91,8 +97,10 @@ def pad_left(sequences: Sequence[Sequence[int]], *, device: torch.device) -> tup
 
 def window_of(model: Any) -> int | None:
     """The positions that a model has for prompt and answer together; None for one that states no limit."""
-    window: int | None = getattr(model.config, "max_position_embeddings", None)
-    return window
+    stated: int | None = getattr(model.config, "max_position_embeddings", None)
+    if stated is None:
+        return None
+    return usable_positions(model.config.model_type, stated, padding_id=model.config.pad_token_id)
 
 
 @dataclass(frozen=True)

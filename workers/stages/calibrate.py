@@ -23,7 +23,8 @@ from app.rlaif.instruments import read as read_fitted
 from app.rlaif.judges import CascadeJudge, JudgeSpec
 from app.rlaif.labelled import Asked, Labelled
 from app.rlaif.people import Divided
-from app.rlaif.recipe import CalibrateConfig, StageKind
+from app.rlaif.recipe import StageKind
+from app.rlaif.sections import CalibrateConfig
 from workers.stages.compare import Compared, compared
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts

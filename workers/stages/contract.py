@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from app.config import Settings
-from app.rlaif.pipeline import PhaseName
+from app.rlaif.pipeline import CANDIDATE, PhaseName
 from app.rlaif.recipe import Recipe, StageKind
 
 
@@ -36,6 +36,11 @@ class ShardWork:
     token: int
     attempt: int
     recipe: Recipe
+
+    @property
+    def candidate(self) -> int:
+        """Which candidate of a sweep this is; 0 where nothing is swept."""
+        return int(self.payload.get(CANDIDATE, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from app.db.models import CompletionSource, Split
+from sqlalchemy.orm import Session
+
+from app.db.models import CheckpointKind, CompletionSource, Split
+from app.repositories.checkpoints import latest_checkpoint, selected_policy
 from app.repositories.lineage import run_behind
 from app.repositories.prompts import PromptRow, prompts_after, prompts_in_range
-from app.repositories.run_inputs import JudgeRow, ModelRow, RunInputs, run_inputs, training_judge
+from app.repositories.run_inputs import (
+    JudgeRow,
+    ModelRow,
+    RunInputs,
+    checkpoint_model,
+    run_inputs,
+    training_judge,
+)
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
-from workers.stages.contract import GiveBack, StageContext, StageRefused
+from workers.stages.contract import GiveBack, ShardWork, StageContext, StageRefused
 
 PROMPTS_AT_ONCE = 128
 """Prompts whose rows are read and written together: bounds memory and a statement's parameters."""
@@ -22,12 +32,14 @@ PROMPTS_AT_ONCE = 128
 class StageInputs:
     """The run's inputs, and for each stage the run that executed it (this one, or the one it was forked from).
 
-    `judge_behind` is the judge whose verdicts the preferences rest on; None where they were imported.
+    `judge_behind` is the judge whose verdicts the preferences rest on; None where they were imported. `start` is what
+    the round starts from where that is not the base model.
     """
 
     run: RunInputs
     behind: Mapping[StageKind, str]
     judge_behind: JudgeRow | None
+    start: ModelRow | None = None
 
     @classmethod
     def load(cls, context: StageContext) -> Self:
@@ -36,8 +48,9 @@ class StageInputs:
             run = run_inputs(session, work.run_id)
             behind = {kind: run_behind(session, work.run_id, round_=work.round, kind=kind) for kind in StageKind}
             judge = training_judge(session, behind[StageKind.JUDGE])
+            start = _start(session, work, behind)
         imported = work.recipe.prefer.source == "prompt_set"
-        return cls(run, behind, None if imported else judge)
+        return cls(run, behind, None if imported else judge, start)
 
     def rubric(self) -> Rubric:
         """Raises StageRefused for a run without a rubric."""
@@ -55,6 +68,13 @@ class StageInputs:
             )
         return self.run.base_model
 
+    def start_model(self) -> ModelRow:
+        """What the round samples from and trains: the policy of the round before, the warm start's, or the base model.
+
+        Raises StageRefused for a run without a base model.
+        """
+        return self.start or self.base_model()
+
     def training_judge(self) -> JudgeRow:
         """Raises StageRefused for a run without a judge."""
         return _required(self.run.judge, "judge_id")
@@ -62,6 +82,16 @@ class StageInputs:
     def evaluation_judge(self) -> JudgeRow:
         """Raises StageRefused for a run without an evaluation judge."""
         return _required(self.run.evaluation_judge, "evaluation_judge_id")
+
+
+def _start(session: Session, work: ShardWork, behind: Mapping[StageKind, str]) -> ModelRow | None:
+    if work.round > 0:
+        before = run_behind(session, work.run_id, round_=work.round - 1, kind=StageKind.POLICY)
+        found = selected_policy(session, before, round_=work.round - 1)
+    else:
+        taught = latest_checkpoint(session, behind[StageKind.WARM_START], round_=0, kind=CheckpointKind.WARM_START)
+        found = None if taught is None else taught.id
+    return None if found is None else checkpoint_model(session, found)
 
 
 def _required(judge: JudgeRow | None, field: str) -> JudgeRow:

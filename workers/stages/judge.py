@@ -15,8 +15,9 @@ from app.repositories.units import add_missing
 from app.rlaif.gates import explain, failed_by_judging
 from app.rlaif.modes import Mode
 from app.rlaif.pipeline import PhaseName
-from app.rlaif.recipe import JudgeConfig, StageKind
+from app.rlaif.recipe import StageKind
 from app.rlaif.rubric import Rubric
+from app.rlaif.sections import JudgeConfig
 from workers.stages.compare import Block, Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.docket import Docket

@@ -9,7 +9,7 @@ from typing import Any
 from app.repositories.annotation_queues import people_said
 from app.rlaif.blending import Blended, PeopleSaid, blend
 from app.rlaif.preferences import Preference, answer_counts, heed
-from app.rlaif.recipe import PeopleConfig
+from app.rlaif.sections import PeopleConfig
 from workers.stages.compare import Compared
 from workers.stages.contract import StageContext
 

@@ -31,7 +31,7 @@ def train(context: StageContext, inputs: StageInputs, recipe: PolicyConfig) -> T
     from workers.training.dpo import DPOConfig, train_dpo  # torch
     from workers.training.reference import ReferenceCache
 
-    base = inputs.base_model()
+    base = inputs.start_model()
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     config = DPOConfig(
         model_dir=model_directory(context, base.storage_key),

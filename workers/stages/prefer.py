@@ -23,7 +23,8 @@ from app.rlaif.instruments import Cascade, Instrument
 from app.rlaif.pair_quality import assess
 from app.rlaif.preferences import TIE_MARGIN, DropReason, aggregate, identity
 from app.rlaif.preferences import Preference as Belief
-from app.rlaif.recipe import PreferConfig, StageKind
+from app.rlaif.recipe import StageKind
+from app.rlaif.sections import PreferConfig
 from workers.stages.compare import Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, all_prompts, stop_if_asked

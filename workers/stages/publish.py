@@ -86,7 +86,7 @@ def _adopt(
     add_missing(session, Checkpoint, [row])
     adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind)
     assert adopted is not None  # noqa: S101  it was added two lines above, or was there already
-    if trained.kind is CheckpointKind.POLICY:
+    if trained.kind is not CheckpointKind.REWARD_MODEL:
         add_missing(session, Model, [_model(context, inputs, adopted)])
     return adopted
 

@@ -13,6 +13,7 @@ from app.rlaif.recipe import StageKind
 from workers.stages.contract import StageFunction
 
 STAGES: Mapping[StageKind, str] = {
+    StageKind.WARM_START: "workers.stages.warm_start:run",
     StageKind.SAMPLE: "workers.stages.sample:run",
     StageKind.JUDGE: "workers.stages.judge:run",
     StageKind.CALIBRATE: "workers.stages.calibrate:run",

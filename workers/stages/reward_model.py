@@ -28,7 +28,7 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     data = RewardModelData(train=pairs, held_out=preference_pairs(context, inputs, split=Split.HELD_OUT))
     config = RewardModelConfig(
-        model_dir=model_directory(context, inputs.base_model().storage_key),
+        model_dir=model_directory(context, inputs.start_model().storage_key),
         **optimisation(context, context.work.recipe.reward_model),
     )
     directory = context.scratch() / OUTPUT

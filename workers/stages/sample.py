@@ -33,7 +33,7 @@ def run(context: StageContext) -> StageOutcome:
     return sample_shard(
         context,
         inputs,
-        storage_key=inputs.base_model().storage_key,
+        storage_key=inputs.start_model().storage_key,
         source=CompletionSource.BASE,
         count=config.held_out_completions if held_out else config.completions,
     )

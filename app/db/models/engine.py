@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Id, Json, Moment, Ref, Usd, enum_column
+from app.db.base import Base, Big, Candidate, CreatedAt, Id, Json, Moment, Ref, Usd, enum_column
 from app.rlaif.recipe import StageKind
 
 
@@ -49,7 +49,8 @@ class RunStatus(StrEnum):
 
 
 class StageStatus(StrEnum):
-    """`reused` means that another run's stage (`source_run_id`) stands for this one."""
+    """`reused` means that another run's stage (`source_run_id`) stands for this one; `skipped`, that the rounds ended
+    before it."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -57,6 +58,7 @@ class StageStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     REUSED = "reused"
+    SKIPPED = "skipped"
 
 
 class ShardStatus(StrEnum):
@@ -218,11 +220,12 @@ class Event(Base):
 
 
 class MetricPoint(Base):
-    """One step's metrics of a training stage; a resumed step overwrites itself."""
+    """One step's metrics of a training stage's candidate; a resumed step overwrites itself."""
 
     __tablename__ = "metric_points"
 
     stage_id: Mapped[Ref] = mapped_column(ForeignKey("stages.id", ondelete="CASCADE"), primary_key=True)
+    candidate: Mapped[Candidate] = mapped_column(primary_key=True, server_default="0")
     step: Mapped[int] = mapped_column(Integer, primary_key=True)
     run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
     data: Mapped[Json]

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Id, Json, JsonList, Long, Ref, Usd, enum_column
+from app.db.base import Base, Big, Candidate, CreatedAt, Id, Json, JsonList, Long, Ref, Usd, enum_column
 from app.db.models.inputs import Split
 from app.rlaif.comparison import Answer, InvalidReason, Order
 
@@ -40,6 +40,7 @@ class Purpose(StrEnum):
 
 
 class CheckpointKind(StrEnum):
+    WARM_START = "warm_start"
     REWARD_MODEL = "reward_model"
     POLICY = "policy"
 
@@ -47,7 +48,9 @@ class CheckpointKind(StrEnum):
 class Completion(Base):
     __tablename__ = "completions"
     __table_args__ = (
-        UniqueConstraint("run_id", "round", "split", "source", "prompt_id", "position", name="uq_completions_unit"),
+        UniqueConstraint(
+            "run_id", "round", "candidate", "split", "source", "prompt_id", "position", name="uq_completions_unit"
+        ),
         Index(None, "run_id", "id"),
     )
 
@@ -55,6 +58,7 @@ class Completion(Base):
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     round: Mapped[int] = mapped_column(SmallInteger)
+    candidate: Mapped[Candidate] = mapped_column(server_default="0")
     split: Mapped[Split] = mapped_column(enum_column(Split))
     source: Mapped[CompletionSource] = mapped_column(enum_column(CompletionSource))
     prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
@@ -193,16 +197,18 @@ class Checkpoint(Base):
 
     __tablename__ = "checkpoints"
     __table_args__ = (
-        UniqueConstraint("run_id", "round", "kind", "step"),
+        UniqueConstraint("run_id", "round", "candidate", "kind", "step", name="uq_checkpoints_unit"),
         Index(None, "project_id", "id"),
         CheckConstraint("(promoted IS NULL) = (promotion_reasons IS NULL)", name="promotion_has_reasons"),
         CheckConstraint("kind = 'policy' OR promoted IS NULL", name="policies_are_promoted"),
+        CheckConstraint("kind = 'policy' OR selected IS NULL", name="policies_are_selected"),
     )
 
     id: Mapped[Id]
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     round: Mapped[int] = mapped_column(SmallInteger)
+    candidate: Mapped[Candidate] = mapped_column(server_default="0")
     kind: Mapped[CheckpointKind] = mapped_column(enum_column(CheckpointKind))
     step: Mapped[int] = mapped_column(Integer)
     storage_key: Mapped[str] = mapped_column(String(500))
@@ -211,6 +217,7 @@ class Checkpoint(Base):
     size_bytes: Mapped[Big]
     metrics: Mapped[Json]
     lineage: Mapped[Json]
+    selected: Mapped[bool | None]  # of a policy: whether its round went on with it; None before that is decided
     promoted: Mapped[bool | None]  # by its own run's evaluation; None before it, and for a reward model
     promotion_reasons: Mapped[JsonList | None]
     created_at: Mapped[CreatedAt]

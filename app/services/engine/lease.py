@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 from app.db.models import Run, RunStatus, Shard, Stage
 from app.repositories import shards, stages
 from app.repositories.shards import Wishes
-from app.rlaif.pipeline import PhaseName
+from app.rlaif.pipeline import CANDIDATE, PhaseName
 from app.rlaif.recipe import Recipe, StageKind
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable, lock_run
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import phases_of
 
-TRAINING = (StageKind.REWARD_MODEL, StageKind.POLICY)
+TRAINING = (StageKind.WARM_START, StageKind.REWARD_MODEL, StageKind.POLICY)
 
 
 class Wish(StrEnum):
@@ -154,19 +154,25 @@ def _fold(session: Session, held: Hold, reports: Sequence[Report]) -> None:
     clear_obstacle(held)
     metrics = _finite(last.metrics)
     shard.progress = {"step": last.step, "total": last.total, "metrics": metrics}
-    count_units(held, done=_units(shard, last), total=shard.total_units if shard.payload else max(last.total, 1))
+    count_units(held, done=_units(shard, last), total=shard.total_units if is_range(shard) else max(last.total, 1))
     if is_runnable(held.run):
         keep_pace(stage)
-    if shard.payload:
+    if is_range(shard):
         return
     stage.metrics = stage.metrics | metrics
     if stage.kind in TRAINING:
-        stages.save_points(session, stage, [(report.step, _finite(report.metrics)) for report in reports])
+        points = [(report.step, _finite(report.metrics)) for report in reports]
+        stages.save_points(session, stage, points, candidate=shard.payload.get(CANDIDATE, 0))
+
+
+def is_range(shard: Shard) -> bool:
+    """Whether the shard is a range of prompts, and not the whole of a stage or of a candidate of it."""
+    return "split" in shard.payload
 
 
 def _units(shard: Shard, report: Report) -> int:
     """A shard that is its whole phase counts its own steps; a range of prompts counts prompts."""
-    if not shard.payload:
+    if not is_range(shard):
         return report.step
     return min(shard.total_units, shard.total_units * report.step // max(report.total, 1))
 

@@ -17,7 +17,7 @@ from app.db.models import Shard, ShardStatus, Stage
 from app.repositories import outbox
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable
-from app.services.engine.lease import TRAINING, clear_obstacle, count_units
+from app.services.engine.lease import TRAINING, clear_obstacle, count_units, is_range
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import advance, fail, settle
 
@@ -73,7 +73,7 @@ def _results(stage: Stage, shard: Shard, new: Mapping[str, Any]) -> dict[str, An
     what the phases before it handed on, and the numbers of ranges are counts, which add up.
     """
     known = stage.metrics
-    if not shard.payload:
+    if not is_range(shard):
         return dict(new) if stage.kind in TRAINING else {**known, **new}
     return {
         **known,

@@ -33,8 +33,9 @@ from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetric
 from app.rlaif.pair_figures import PairQuality
 from app.rlaif.prices import PriceTable
 from app.rlaif.promotion import PromotionGates
-from app.rlaif.recipe import EvaluateConfig, Recipe, StageKind
+from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.refusals import is_refusal
+from app.rlaif.sections import EvaluateConfig
 from app.schemas.evaluation import EvaluationIn
 from app.services import evaluations
 from tests.integration.stages.world import Row, World, example_prompts
