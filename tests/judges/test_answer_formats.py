@@ -125,7 +125,7 @@ class TestChatCompletions:
         payload = ChatCompletions(spec).payload(STRUCTURED.messages(), STRUCTURED.format)
         schema = payload["response_format"]["json_schema"]
         assert (payload["response_format"]["type"], schema["strict"]) == ("json_schema", True)
-        assert schema["schema"]["properties"]["answer"]["enum"] == ["A", "B", "C"]
+        assert sorted(schema["schema"]["properties"]["answer"]["enum"]) == ["A", "B", "C"]
         assert schema["schema"]["additionalProperties"] is False
         assert payload["max_completion_tokens"] == 16
 

@@ -149,6 +149,16 @@ class TestCriteriaOrder:
         assert all(sorted(order) == ["brief", "polite", "true"] for order in seen)
 
 
+class TestOptionOrder:
+    @given(st.text(), st.text())
+    def test_is_turned_around_in_the_other_order(self, first: str, second: str) -> None:
+        assume(first != second)
+        options = [
+            re.findall(r"\b([ABC]) if", str(pair(first, second, order).messages()[0]["content"])) for order in Order
+        ]
+        assert sorted(options) == [["A", "B", "C"], ["C", "B", "A"]]
+
+
 class TestDelimiters:
     def test_equal_questions_are_equal_to_the_letter(self) -> None:
         assert pair().messages() == pair().messages()
