@@ -98,19 +98,23 @@ class Questions:
     def _of_block(self, block: Block) -> Iterator[Question]:
         docket = self._docket
         for prompt, items in block.by_prompt():
-            yield from PromptQuestions(self._case(prompt), items, docket.repeats, docket.mode, docket.style)
+            yield from PromptQuestions(
+                case_of(prompt, docket.rubric, key=self._key), items, docket.repeats, docket.mode, docket.style
+            )
 
     @cached_property
     def _key(self) -> bytes:
         with self._context.read() as session:
             return delimiter_key(session, self._context.settings)
 
-    def _case(self, prompt: PromptRow) -> Case:
-        return Case(
-            prompt=tuple(Message.model_validate(message) for message in prompt.messages),
-            rubric=criteria_for(self._docket.rubric, prompt),
-            key=self._key,
-            prompt_id=prompt.external_id,
-            reference=prompt.reference,
-            tools=prompt.tools,
-        )
+
+def case_of(prompt: PromptRow, rubric: Rubric, *, key: bytes) -> Case:
+    """What a judge is asked about a prompt's responses: the prompt, and the rubric with its own criteria."""
+    return Case(
+        prompt=tuple(Message.model_validate(message) for message in prompt.messages),
+        rubric=criteria_for(rubric, prompt),
+        key=key,
+        prompt_id=prompt.external_id,
+        reference=prompt.reference,
+        tools=prompt.tools,
+    )

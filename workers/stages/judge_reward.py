@@ -26,12 +26,13 @@ from app.rlaif.modes import Mode, modes_of
 from app.rlaif.points import POINTS
 from app.rlaif.pointwise import PointQuestion
 from app.rlaif.questions import AnswerStyle
-from app.rlaif.rendering import Case, Response
+from app.rlaif.rendering import Response
 from app.rlaif.rubric import Rubric
 from app.services.delimiters import delimiter_key
 from workers.judges.protocol import JudgedScore
 from workers.stages.asking import put_all, unstored_at_most
 from workers.stages.contract import StageContext, StageRefused
+from workers.stages.docket import case_of
 from workers.stages.inputs import StageInputs, all_prompts, criteria_for
 from workers.stages.ledger import Ledger, Stored, spending
 
@@ -108,21 +109,11 @@ class JudgeReward:
             key = delimiter_key(session, self.context.settings)
         style = AnswerStyle(self.judge.spec.get("answer_format", AnswerStyle.LABEL))
         for place, group in enumerate(groups):
-            case = self._case(self.prompts[group.rollouts[0].prompt.id], key)
+            case = case_of(self.prompts[group.rollouts[0].prompt.id], self.rubric, key=key)
             for index, rollout in enumerate(group.rollouts):
                 response = Response((Message(role=Role.ASSISTANT, content=rollout.text),))
                 for order in Order:
                     yield PointQuestion(case, response, _name(place, group, index), order, style=style)
-
-    def _case(self, prompt: PromptRow, key: bytes) -> Case:
-        return Case(
-            prompt=tuple(Message.model_validate(message) for message in prompt.messages),
-            rubric=criteria_for(self.rubric, prompt),
-            key=key,
-            prompt_id=prompt.external_id,
-            reference=prompt.reference,
-            tools=prompt.tools,
-        )
 
 
 def _name(place: int, group: RolloutGroup, index: int) -> str:
