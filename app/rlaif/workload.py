@@ -39,13 +39,11 @@ class PromptFacts:
 class Asked:
     """Questions, the answers that are stored for them, and the characters that they hold.
 
-    `responses` is how many completions are shown in all; what one of them adds to a question, times that, and
-    `prompt_characters` is what changes from question to question.
+    Over all questions, `prompt_characters` are those of the prompts and `response_characters` those of what is compared.
     """
 
     questions: int = 0
     answers: int = 0
-    responses: int = 0
     prompt_characters: int = 0
     response_characters: float = 0.0
 
@@ -53,7 +51,6 @@ class Asked:
         return Asked(
             self.questions + other.questions,
             self.answers + other.answers,
-            self.responses + other.responses,
             self.prompt_characters + other.prompt_characters,
             self.response_characters + other.response_characters,
         )
@@ -145,7 +142,6 @@ def _asked(prompt: PromptFacts, length: float, questions: int, *, shown: int, an
     return Asked(
         questions=questions,
         answers=questions if answers is None else answers,
-        responses=questions * shown,
         prompt_characters=questions * prompt.length,
         response_characters=questions * shown * length,
     )

@@ -13,7 +13,7 @@ from app.rlaif.questions import Question
 from tests.judges.questions import RUBRIC
 from tests.scripted_judge import ScriptedJudge, serve
 from workers.judges.build import dialect_of
-from workers.judges.openai import EndpointJudge
+from workers.judges.remote import EndpointJudge
 from workers.judges.protocol import Judge, JudgedAnswer
 
 KEY = "canary-key-123"
