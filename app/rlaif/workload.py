@@ -39,7 +39,7 @@ class PromptFacts:
 class Asked:
     """Questions, the answers that are stored for them, and the characters that they hold.
 
-    Over all questions, `prompt_characters` are those of the prompts and `response_characters` those of what is compared.
+    `prompt_characters` are those of all prompts asked about, `response_characters` those of all responses shown.
     """
 
     questions: int = 0

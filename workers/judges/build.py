@@ -22,8 +22,8 @@ from workers.judges.chat_completions import ChatCompletions
 from workers.judges.checks import ProgramJudge
 from workers.judges.dialect import Dialect
 from workers.judges.limits import Limits
-from workers.judges.remote import EndpointJudge
 from workers.judges.protocol import Judge, JudgeMisconfigured
+from workers.judges.remote import EndpointJudge
 from workers.judges.replay import StoredJudge
 
 
