@@ -69,7 +69,7 @@ def asked_as_reward(prompts: Iterable[PromptFacts], policy: OnlinePolicyConfig, 
     drawn = epochs * len(lengths) + min(steps * policy.prompts_per_step, len(lengths))
     questions = drawn * policy.completions * PRESENTATIONS
     shown = round(questions * sum(lengths) / len(lengths))
-    return Asked(questions, 0, questions, shown, questions * answer_length)  # ratings of rollouts are not stored
+    return Asked(questions, 0, shown, questions * answer_length)  # ratings of rollouts are not stored
 
 
 def asked_in_training(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:
