@@ -32,6 +32,7 @@ class Kind(StrEnum):
     EVALUATION = "evaluation"
     CALIBRATION = "calibration"
     CANARY = "canary"
+    TASK = "task"
     ANNOTATION_QUEUE = "queue"
     ANNOTATION_ITEM = "item"
     ANNOTATION_SEAT = "claim"

@@ -43,12 +43,17 @@ def rated_units(session: Session, run_id: str, *, judge_id: str, completion_ids:
 
 
 def scores_of(
-    session: Session, run_id: str, *, judge_ids: Collection[str], completion_ids: Collection[str]
+    session: Session, run_id: str, *, judge_ids: Collection[str], completion_ids: Collection[str], evaluator: str = ""
 ) -> dict[str, list[ScoreRow]]:
-    """Some judges' ratings by completion id; a completion without one is absent."""
+    """Some judges' ratings by completion id, for one evaluator or by the run's rubric; without one it is absent."""
     query = select(
         Score.judge_id, Score.completion_id, Score.order, Score.repeat, Score.points, Score.invalid_reason
-    ).where(Score.run_id == run_id, Score.judge_id.in_(judge_ids), among(Score.completion_id, completion_ids))
+    ).where(
+        Score.run_id == run_id,
+        Score.judge_id.in_(judge_ids),
+        among(Score.completion_id, completion_ids),
+        Score.evaluator == evaluator,
+    )
     found: dict[str, list[ScoreRow]] = defaultdict(list)
     for row in session.execute(query.order_by(Score.completion_id, Score.judge_id, Score.order, Score.repeat)):
         unit = Unit(row.completion_id, row.order, row.repeat)
@@ -97,6 +102,7 @@ def forget_unheard_scores(
     unheard = delete(Score).where(
         Score.run_id == run_id,
         Score.judge_id.in_(judge_ids),
+        Score.evaluator == "",
         Score.invalid_reason.in_(UNHEARD),
         Score.completion_id.in_(asked),
     )

@@ -24,7 +24,7 @@ from app.db.session import SessionFactory
 from app.repositories.pages import Chunk, Slice
 from app.schemas.preference import OpenAIInput, OpenAIPreference, TrlPreference
 
-Fetch = Callable[[Session, Slice], Chunk[Row[Any]]]
+Fetch = Callable[[Session, Slice], Chunk[Any]]
 Item = TypeVar("Item", bound=BaseModel)
 
 BATCH_ROWS = 500
@@ -32,7 +32,7 @@ GROUP_ROWS = 5_000
 GROUP_BYTES = 16 * 2**20
 
 
-def batches(sessions: SessionFactory, fetch: Fetch) -> Iterator[Sequence[Row[Any]]]:
+def batches(sessions: SessionFactory, fetch: Fetch) -> Iterator[Sequence[Any]]:
     """All rows of a listing, in its order."""
     after: str | None = None
     while True:
@@ -44,7 +44,7 @@ def batches(sessions: SessionFactory, fetch: Fetch) -> Iterator[Sequence[Row[Any
         after = found.last
 
 
-def validated(rows: Iterable[Sequence[Row[Any]]], schema: type[Item]) -> Iterator[list[Item]]:
+def validated(rows: Iterable[Sequence[Any]], schema: type[Item]) -> Iterator[list[Item]]:
     """The same objects that the listing's pages hold."""
     for batch in rows:
         yield [schema.model_validate(row) for row in batch]

@@ -48,7 +48,11 @@ LABEL = (
 )
 LINES = {"POST /v1/annotation-queues/{queue_id}/annotations:upload": LABEL}
 ANSWER = '{"comparison_id": "c", "order": "AB", "answer": "A"}\n'
-EXTRAS = {"number": "1", "name": "config.json"}
+EXTRAS = {"number": "1", "name": "config.json", "model_digest": "0" * 64}
+TASK = {
+    "config": {"task": "t", "output_type": "generate_until", "doc_to_text": "q", "doc_to_target": "a"},
+    "documents": [{"q": "2 + 2 =", "a": "4"}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,7 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
         "answer_set_id": client.post(
             "/v1/answer-sets", params={"name": "a"}, content=ANSWER, headers={"Content-Type": "application/jsonl"}
         ),
+        "task_id": client.post("/v1/tasks", json=TASK),
         "secret_id": client.post("/v1/secrets", json={"name": "s", "host": "h", "value": "v"}),
         "key_id": client.post("/v1/keys", json={"name": "k", "scopes": ["read"]}),
     }

@@ -29,6 +29,7 @@ from app.db.models.results import (
     Score,
     Verdict,
 )
+from app.db.models.tasks import Task, TaskDocument, TaskOutcome
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
 
 __all__ = [
@@ -76,5 +77,8 @@ __all__ = [
     "Split",
     "Stage",
     "StageStatus",
+    "Task",
+    "TaskDocument",
+    "TaskOutcome",
     "Verdict",
 ]

@@ -141,7 +141,7 @@ class Score(Base):
 
     __tablename__ = "scores"
     __table_args__ = (
-        UniqueConstraint("run_id", "completion_id", "judge_id", "order", "repeat", name="uq_scores_unit"),
+        UniqueConstraint("run_id", "completion_id", "judge_id", "order", "repeat", "evaluator", name="uq_scores_unit"),
         Index(None, "run_id", "id"),
         CheckConstraint("(points IS NULL) = (invalid_reason IS NOT NULL)", name="invalid_is_missing"),
         CheckConstraint("points BETWEEN 1 AND 10", name="points_in_range"),
@@ -154,6 +154,7 @@ class Score(Base):
     judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
     order: Mapped[Order] = mapped_column(enum_column(Order))
     repeat: Mapped[int] = mapped_column(SmallInteger, default=0)
+    evaluator: Mapped[str] = mapped_column(String(100), default="", server_default="")  # '' = by the run's own rubric
     points: Mapped[float | None] = mapped_column(Float)
     invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
     raw_text: Mapped[Long | None]
