@@ -63,7 +63,7 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
         prompt_set_id=prompt_set.id,
         prompt_set_digest=prompt_set.digest,
         prompts=prompt_set.train_count + prompt_set.held_out_count,
-        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
+        base_model=None if run.base_model_id is None else model_row(session, run.base_model_id),
         rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
         judge=None if run.judge_id is None else _judge(session, run.judge_id),
         evaluation_judge=None if run.evaluation_judge_id is None else _judge(session, run.evaluation_judge_id),
@@ -72,7 +72,7 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
 
 def checkpoint_model(session: Session, checkpoint_id: str) -> ModelRow:
     """A checkpoint as the model that others start from."""
-    return _model(session, session.scalars(select(Model.id).where(Model.checkpoint_id == checkpoint_id)).one())
+    return model_row(session, session.scalars(select(Model.id).where(Model.checkpoint_id == checkpoint_id)).one())
 
 
 def members(judge: JudgeRow) -> tuple[JudgeRow, ...]:
@@ -90,7 +90,8 @@ def training_judge(session: Session, run_id: str) -> JudgeRow | None:
     return None if judge_id is None else _judge(session, judge_id)
 
 
-def _model(session: Session, id_: str) -> ModelRow:
+def model_row(session: Session, id_: str) -> ModelRow:
+    """A model that is known to exist."""
     model = session.get_one(Model, id_)
     return ModelRow(model.id, model.storage_key, model.digest, model.family, model.architecture, model.parameters)
 
@@ -102,6 +103,6 @@ def _rubric(session: Session, revision_id: str) -> RubricRow:
 
 def _judge(session: Session, id_: str) -> JudgeRow:
     judge = session.get_one(Judge, id_)
-    model = None if judge.model_id is None else _model(session, judge.model_id)
+    model = None if judge.model_id is None else model_row(session, judge.model_id)
     asked = tuple(_judge(session, member) for member in members_of(_SPEC.validate_python(judge.spec)))
     return JudgeRow(judge.id, judge.name, judge.family, judge.spec, model, asked)

@@ -57,6 +57,10 @@ class TrainingConfig(_Part):
 class RewardModelConfig(TrainingConfig):
     """How the reward model is trained."""
 
+    backbone: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="Id of the registered model that it starts from, an encoder too; null: what the policy starts from",
+    )
     learning_rate: LearningRate = Field(3e-6, description="1e-4 with `lora`")
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
     gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1

@@ -18,6 +18,7 @@ from app.repositories import calibrations, endpoints, judges, results
 from app.repositories.endpoints import Place, Shared
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
+from app.rlaif.architectures import is_encoder
 from app.rlaif.judges import (
     CascadeJudge,
     JudgeSpec,
@@ -60,6 +61,10 @@ class CalibrationRefused(InvalidInput):
     """Raised when a panel or cascade names a calibration of other judges."""
 
 
+class NotAWriter(InvalidInput):
+    """Raised when an encoder is named as a judge of kind `local`, which has to write its answer."""
+
+
 class NoEndpoint(Conflict):
     """Raised when the endpoint of a judge is asked for that calls none."""
 
@@ -84,8 +89,12 @@ def create(session: WriteSession, project_id: str, *, name: str, spec: JudgeSpec
     if isinstance(spec, RemoteJudge) and spec.secret is not None:
         secrets.require_bound(session, project_id, spec.secret, host=_host(spec))
     model_id = spec.model if isinstance(spec, LocalJudge) else None
-    if model_id is not None:
-        models.get(session, project_id, model_id)
+    if model_id is not None and is_encoder((model := models.get(session, project_id, model_id)).architecture):
+        raise NotAWriter(
+            f"model {model.name!r} is an encoder ({model.architecture}) and answers no question: name a causal model, "
+            "or a reward model that was trained from it as a judge of kind 'reward_model'",
+            field="spec.model",
+        )
     answer_set_id = spec.answers if isinstance(spec, ReplayJudge) else None
     if answer_set_id is not None:
         answer_sets.get(session, project_id, answer_set_id)

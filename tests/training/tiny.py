@@ -9,10 +9,22 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    BertForMaskedLM,
+    DebertaV2ForMaskedLM,
+    DistilBertForMaskedLM,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ModernBertForMaskedLM,
+    PreTrainedTokenizerFast,
+    RobertaForMaskedLM,
+)
 
 from workers.training.contracts import PreferencePair
 
@@ -75,6 +87,53 @@ def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad: str | 
     )
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    return directory
+
+
+ENCODERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "bert": (BertForMaskedLM, {}),
+    "deberta-v2": (DebertaV2ForMaskedLM, {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "distilbert": (DistilBertForMaskedLM, {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}),
+    "modernbert": (ModernBertForMaskedLM, {"global_attn_every_n_layers": 2, "local_attention": 8}),
+    "roberta": (RobertaForMaskedLM, {}),
+}
+ENCODER_MARKS = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+
+
+def build_encoder(directory: Path, kind: str = "bert", *, template: str | None = None, positions: int = 256) -> Path:
+    """Write a random encoder of 2 layers of 32 to `directory` and return it."""
+    rng = random.Random(0)
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((sentence(rng, 4, 12) for _ in range(400)), trainer)
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, unk_token="[UNK]", chat_template=template, **ENCODER_MARKS
+    )
+    model_class, settings = ENCODERS[kind]
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=positions,
+        pad_token_id=fast.pad_token_id,
+        cls_token_id=fast.cls_token_id,
+        sep_token_id=fast.sep_token_id,
+        bos_token_id=None,
+        eos_token_id=None,
+        **settings,
+    )
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(directory)
+    fast.save_pretrained(directory)
     return directory
 
 

@@ -23,10 +23,9 @@ from app.rlaif.rendering import Case, Response
 from workers.judges.protocol import Judged, JudgeMisconfigured
 from workers.sampling.language_model import window_of
 from workers.training.checkpoint import load_scalar_model
-from workers.training.contracts import TemplateRewritesPrompt
+from workers.training.contracts import Conversation, TemplateRewritesPrompt
 from workers.training.optimiser import autocast
-from workers.training.pairs import encode_answer
-from workers.training.reward_model import rewards
+from workers.training.reward_model import encode_conversation, rewards
 from workers.training.shared_prompts import PromptGroup
 
 REWARD = "reward"
@@ -69,7 +68,7 @@ class TrainedJudge:
         }
         encoded = {key: self._encoded(case, response) for key, (case, response) in distinct.items()}
         fitting = [(key, group) for key, group in encoded.items() if self._fits(group)]
-        fitting.sort(key=lambda item: _length(item[1]))
+        fitting.sort(key=lambda item: item[1].longest)
         scores: dict[_Key, float] = {}
         for start in range(0, len(fitting), self._spec.batch_size):
             batch = fitting[start : start + self._spec.batch_size]
@@ -84,15 +83,13 @@ class TrainedJudge:
             raise JudgeMisconfigured("a reward model reads texts alone: name another judge for trajectories")
         messages = [message.as_dict() for message in case.prompt]
         tools = None if case.tools is None else [dict(tool) for tool in case.tools]
-        model = self._model
         try:
-            prompt, completion = encode_answer(model.tokenizer, model.stop_ids, messages, only.content, tools=tools)
+            return encode_conversation(self._model, Conversation(messages, only.content, tools))
         except TemplateRewritesPrompt as error:
             raise JudgeMisconfigured(str(error)) from error
-        return PromptGroup(prompt, (completion,))
 
     def _fits(self, group: PromptGroup) -> bool:
-        return self._window is None or _length(group) <= self._window
+        return self._window is None or group.longest <= self._window
 
     def _answer(self, question: PairQuestion, scores: Mapping[_Key, float], latency_s: float) -> Judged:
         first, second = (scores.get(question.case.draw((each,))) for each in (question.first, question.second))
@@ -108,7 +105,3 @@ def _compared(question: Question) -> PairQuestion:
     if not isinstance(question, PairQuestion):
         raise JudgeMisconfigured("a reward model compares two responses and answers no other question")
     return question
-
-
-def _length(group: PromptGroup) -> int:
-    return len(group.prompt) + len(group.completions[0])

@@ -39,7 +39,7 @@ def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig
             _reward(context, inputs, recipe, reward_model),
             directory,
             context.progress,
-            critic_dir=reward_model,
+            critic_dir=None if context.work.recipe.reward_model.backbone else reward_model,  # of the policy's tokens
         ),
         directory,
     )
@@ -81,7 +81,11 @@ def _reward(
                 "policy.reward.judge above 0, or fork from a run that trained one",
             )
         parts["reward_model"] = (
-            RewardModelReward(reward_model, batch_size=recipe.batch_size),
+            RewardModelReward(
+                reward_model,
+                batch_size=recipe.batch_size,
+                rereads=context.work.recipe.reward_model.backbone is not None,
+            ),
             recipe.reward.reward_model,
         )
     if recipe.reward.judge:

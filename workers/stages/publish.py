@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.ids import Kind, new_id
 from app.db.models import Checkpoint, CheckpointKind, Model, ModelKind
 from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
-from app.repositories.run_inputs import members
+from app.repositories.run_inputs import ModelRow, members
 from app.repositories.units import add_missing
 from app.rlaif.recipe import StageKind
 from app.storage import ArtifactStore, Manifest
@@ -36,6 +36,7 @@ class Trained:
     steps: int
     metrics: dict[str, Any]
     pairs: Sequence[PreferencePair]
+    backbone: ModelRow | None = None  # what a reward model started from, where that was not the policy's own start
 
 
 def published(context: StageContext, kind: CheckpointKind) -> CheckpointRow | None:
@@ -81,7 +82,7 @@ def _adopt(
         "digest": manifest.digest,
         "size_bytes": manifest.size,
         "metrics": trained.metrics,
-        "lineage": lineage(context, inputs, trained.pairs),
+        "lineage": lineage(context, inputs, trained.pairs) | _backbone(trained.backbone),
     }
     add_missing(session, Checkpoint, [row])
     adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind)
@@ -89,6 +90,10 @@ def _adopt(
     if trained.kind is not CheckpointKind.REWARD_MODEL:
         add_missing(session, Model, [_model(context, inputs, adopted)])
     return adopted
+
+
+def _backbone(model: ModelRow | None) -> dict[str, Any]:
+    return {} if model is None else {"backbone": model.id, "backbone_digest": model.digest}
 
 
 def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:

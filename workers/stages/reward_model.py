@@ -1,8 +1,9 @@
-"""Trains the reward model from the run's base model on the preferences, and measures it on held-out pairs."""
+"""Trains the reward model on the preferences, from the policy's own start or another backbone, and measures it."""
 
 from __future__ import annotations
 
 from app.db.models import CheckpointKind, Split
+from app.repositories.run_inputs import ModelRow, model_row
 from app.rlaif.evidence import RewardModelMetrics
 from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.inputs import StageInputs
@@ -27,9 +28,12 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
 
     pairs = preference_pairs(context, inputs, split=Split.TRAIN)
     data = RewardModelData(train=pairs, held_out=preference_pairs(context, inputs, split=Split.HELD_OUT))
+    recipe, backbone = context.work.recipe.reward_model, _backbone(context)
+    start = model_directory(context, inputs.start_model().storage_key)
     config = RewardModelConfig(
-        model_dir=model_directory(context, inputs.start_model().storage_key),
-        **optimisation(context, context.work.recipe.reward_model),
+        model_dir=start if backbone is None else model_directory(context, backbone.storage_key),
+        template_dir=start,
+        **optimisation(context, recipe, leaving_out=("backbone",)),
     )
     directory = context.scratch() / OUTPUT
     result = trained(lambda: train_reward_model(config, data, directory, context.progress), directory)
@@ -46,4 +50,12 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
     stored = metrics.model_dump(mode="json")
     if result.ensemble is not None:
         stored["ensemble"] = result.ensemble.model_dump(mode="json")
-    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, stored, pairs)
+    return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, stored, pairs, backbone=backbone)
+
+
+def _backbone(context: StageContext) -> ModelRow | None:
+    """The registered model that the recipe names; None where the policy's own start is trained."""
+    if (id_ := context.work.recipe.reward_model.backbone) is None:
+        return None
+    with context.read() as session:
+        return model_row(session, id_)

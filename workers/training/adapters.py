@@ -6,7 +6,7 @@ The model stays the object that it was, so whatever scores it scores it with its
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,20 @@ _TOLERANCE = 1e-3
 
 
 class Adapters:
-    """The adapters of one model; only they, and a head that is named, are trained."""
+    """The adapters of one model; only they, and the modules of a head, which is trained whole, are trained."""
 
-    def __init__(self, model: Any, config: LoraConfig, *, seed: int, head: str | None) -> None:
+    def __init__(self, model: Any, config: LoraConfig, *, seed: int, head: Sequence[str] | None) -> None:
         from peft import LoraConfig as PeftConfig
         from peft import get_peft_model
 
         torch.manual_seed(seed)
+        whole = list(head) if head else None
         settings = PeftConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             target_modules="all-linear",
-            exclude_modules=head,
-            modules_to_save=None if head is None else [head],
+            exclude_modules=whole,
+            modules_to_save=whole,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5 by a name of transformers 4

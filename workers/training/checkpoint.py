@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from app.rlaif.architectures import ENCODERS
 from workers.sampling.language_model import LanguageModel, default_device, load_tokenizer, stop_token_ids
 from workers.training.shared_prompts import share_prompts
 
@@ -25,6 +27,8 @@ def load_policy(model_dir: Path) -> LanguageModel:
 class ScalarModel:
     """A sequence classifier with one output, its tokenizer and the tokens that end an answer.
 
+    `opening` are the tokens that every input begins with: an encoder is scored there, a causal model on the last token.
+    `head` names the modules that turn hidden states into the reward, or that were drawn for want of stored weights.
     `shares_prompts`: it takes a packing, and its reward is its linear head on a completion's last token. `members` are
     the further models of an ensemble.
     """
@@ -33,34 +37,54 @@ class ScalarModel:
     tokenizer: Any
     stop_ids: frozenset[int]
     shares_prompts: bool
+    opening: tuple[int, ...] = ()
+    head: tuple[str, ...] = ("score",)
     members: tuple[ScalarModel, ...] = ()
 
 
-def load_scalar_model(model_dir: Path, *, seed: int = 0) -> ScalarModel:
-    """A reward model in float32 on the default device; made from a causal model, its head is drawn from `seed`.
+def load_scalar_model(model_dir: Path, *, seed: int = 0, template_dir: Path | None = None) -> ScalarModel:
+    """A reward model in float32 on the default device; made from another model, its head is drawn from `seed`.
 
-    It is scored on the last token that is not padding, so padding must differ from every stop token: a tokenizer that
-    pads with one is given another token (any will do, the mask hides it), and the model is saved with that.
+    A backbone without a chat template of its own reads conversations as the model in `template_dir` renders them, and
+    is saved with that template. A causal model is scored on the last token that is not padding, so padding must differ
+    from every stop token: a tokenizer that pads with one is given another token (any will do, the mask hides it), and
+    the model is saved with that. Raises `NoChatTemplate`, `NoStopToken`.
     """
-    tokenizer = load_tokenizer(model_dir)
-    stop_ids = stop_token_ids(model_dir, tokenizer)
+    tokenizer = load_tokenizer(model_dir, template_dir=template_dir)
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
         model_dir,
         num_labels=1,
         dtype=torch.float32,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # a classifier of other labels gets a new head
+        output_loading_info=True,
     )
+    encodes = model.config.model_type in ENCODERS
+    stop_ids = frozenset({tokenizer.sep_token_id}) if encodes else stop_token_ids(model_dir, tokenizer)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stop_ids:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(min(set(range(len(tokenizer))) - stop_ids))
     model.config.pad_token_id = tokenizer.pad_token_id
     model.to(default_device()).eval()
     has_linear_head = isinstance(getattr(model, "score", None), torch.nn.Linear)
-    shares_prompts = has_linear_head and share_prompts(model)
-    members = tuple(load_scalar_model(path) for path in sorted((model_dir / _MEMBERS).glob("*")))
-    return ScalarModel(model, tokenizer, stop_ids, shares_prompts, members)
+    return ScalarModel(
+        model,
+        tokenizer,
+        stop_ids,
+        shares_prompts=has_linear_head and share_prompts(model),
+        opening=(tokenizer.cls_token_id,) if encodes else (),
+        head=_head(model, drawn={*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}),
+        members=tuple(load_scalar_model(path) for path in sorted((model_dir / _MEMBERS).glob("*"))),
+    )
+
+
+def _head(model: Any, *, drawn: Collection[str]) -> tuple[str, ...]:
+    """The modules whose parameters lie outside of the backbone, or are in `drawn`."""
+    backbone = f"{model.base_model_prefix}."
+    names = [name for name, _ in model.named_parameters() if name in drawn or not name.startswith(backbone)]
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in names))
 
 
 def member_directory(out_dir: Path, index: int) -> Path:

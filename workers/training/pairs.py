@@ -62,9 +62,15 @@ class EncodedPairs:
 
 
 def encode_answer(
-    tokenizer: Any, stop_ids: frozenset[int], messages: Messages, completion: str, *, tools: Tools | None = None
+    tokenizer: Any,
+    stop_ids: frozenset[int],
+    messages: Messages,
+    completion: str,
+    *,
+    tools: Tools | None = None,
+    opening: Sequence[int] = (),
 ) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt, and of the completion up to and with its stop token.
+    """Token ids of the prompt behind `opening`, and of the completion up to and with its stop token.
 
     The two are encoded apart, as in sampling, where the prompt is fixed before the completion exists. What a template
     puts after the last stop token (often a line break) is left out; where it puts no stop token, one is added.
@@ -77,13 +83,13 @@ def encode_answer(
     ids = encode(tokenizer, text[len(prompt) :])
     last = max((index for index, token in enumerate(ids) if token in stop_ids), default=None)
     closed = [*ids, end_token(tokenizer, stop_ids)] if last is None else ids[: last + 1]
-    return encode(tokenizer, prompt), closed
+    return [*opening, *encode(tokenizer, prompt)], closed
 
 
 def end_token(tokenizer: Any, stop_ids: frozenset[int]) -> int:
     """The token that ends an answer when the template names none."""
     end: int | None = tokenizer.eos_token_id
-    return min(stop_ids) if end is None else end
+    return end if end is not None and end in stop_ids else min(stop_ids)
 
 
 def within_window(max_length: int, model: Any) -> int:
@@ -94,7 +100,7 @@ def within_window(max_length: int, model: Any) -> int:
 
 @dataclass(frozen=True)
 class PairEncoder:
-    """Turns pairs into token ids of at most `max_length` tokens a sequence.
+    """Turns pairs into token ids of at most `max_length` tokens a sequence, each beginning with `opening`.
 
     Completions keep their start. `close_truncated` ends a cut completion with the end-of-sequence token, for models
     that are read there; without it a policy does not learn to end in mid-sentence.
@@ -104,6 +110,7 @@ class PairEncoder:
     stop_ids: frozenset[int]
     max_length: int
     close_truncated: bool
+    opening: tuple[int, ...] = ()
 
     def encode_pairs(self, pairs: Sequence[PreferencePair]) -> EncodedPairs:
         """Encode all that fits and differs; raises `TemplateRewritesPrompt`."""
@@ -123,9 +130,14 @@ class PairEncoder:
         return EncodedPairs(tuple(kept), truncated, identical, overlong)
 
     def _encode_pair(self, pair: PreferencePair) -> EncodedPair:
-        prompt, first = encode_answer(self.tokenizer, self.stop_ids, pair.prompt, pair.first, tools=pair.tools)
-        _, second = encode_answer(self.tokenizer, self.stop_ids, pair.prompt, pair.second, tools=pair.tools)
+        prompt, first = self._encode(pair, pair.first)
+        _, second = self._encode(pair, pair.second)
         return EncodedPair(pair.id, tuple(prompt), tuple(first), tuple(second), pair.probability, pair.weight)
+
+    def _encode(self, pair: PreferencePair, completion: str) -> tuple[list[int], list[int]]:
+        return encode_answer(
+            self.tokenizer, self.stop_ids, pair.prompt, completion, tools=pair.tools, opening=self.opening
+        )
 
     def _truncate(self, pair: EncodedPair) -> EncodedPair | None:
         room = self.max_length - len(pair.prompt)
@@ -139,7 +151,7 @@ class PairEncoder:
         return (*ids[: room - 1], end_token(self.tokenizer, self.stop_ids)) if self.close_truncated else ids[:room]
 
 
-def fingerprint(settings: dict[str, Any], pairs: Sequence[EncodedPair]) -> str:
+def fingerprint(settings: dict[str, Any], pairs: Sequence[object]) -> str:
     """SHA-256 over what decides a training's course, so that a state is only resumed by the training it is of."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for pair in pairs:

@@ -1,10 +1,11 @@
-"""The reward model: a Bradley-Terry model on soft labels, started from the policy's own base model.
+"""The reward model: a Bradley-Terry model on soft labels, started from the policy's own start or from another backbone.
 
     d    = r(first) - r(second),  m = margin * |2p - 1|                         (margin: Llama 2, arXiv 2307.09288)
     loss = mean over pairs of -weight * [p log sigmoid(d - m) + (1 - p) log sigmoid(-d - m)]
          + centering * mean over pairs of (r(first) + r(second))^2        (Eisenstein et al., arXiv 2312.09244)
 
-A conversation is scored on the stop token that ends its answer. Completions cut at `max_length` get one.
+A causal model scores a conversation on the stop token that ends its answer, an encoder by its own pooling and head.
+Completions cut at `max_length` get a stop token.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class RewardModelConfig(Optimisation):
     """`centering` keeps rewards around zero, which a Bradley-Terry loss leaves free.
 
     `margin` is the lead in reward that a certain preference asks for; a tie asks for none. `members` models are trained
-    from consecutive seeds, and their mean is the reward (Coste et al., arXiv 2310.02743).
+    from consecutive seeds, and their mean is the reward (Coste et al., arXiv 2310.02743). `template_dir` is the model
+    whose chat template renders conversations for a backbone that has none.
     """
 
     learning_rate: float = 3e-6
@@ -52,6 +54,7 @@ class RewardModelConfig(Optimisation):
     centering: float = 0.01
     margin: float = 0.0
     members: int = 1
+    template_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,7 @@ def train_reward_model(
     `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
-    start = load_scalar_model(config.model_dir)
-    encoder = PairEncoder(
-        start.tokenizer, start.stop_ids, within_window(config.max_length, start.model), close_truncated=True
-    )
+    encoder = pair_encoder(load_scalar_model(config.model_dir, template_dir=config.template_dir), config.max_length)
     encoded, held_out = encoder.encode_pairs(data.train), encoder.encode_pairs(data.held_out).pairs
     encoded.require_signal(len(data.train))
     members = [
@@ -124,6 +124,17 @@ def train_reward_model(
     )
 
 
+def pair_encoder(reward_model: ScalarModel, max_length: int) -> PairEncoder:
+    """Turns pairs into what the model is trained and measured on."""
+    return PairEncoder(
+        reward_model.tokenizer,
+        reward_model.stop_ids,
+        within_window(max_length, reward_model.model),
+        close_truncated=True,
+        opening=reward_model.opening,
+    )
+
+
 @dataclass(frozen=True)
 class _Member:
     trajectory: Trajectory
@@ -138,14 +149,14 @@ def _train_member(
     progress: Progress,
 ) -> _Member:
     """One model of the ensemble: head and order of the data are drawn from `config.seed`."""
-    reward_model = load_scalar_model(config.model_dir, seed=config.seed)
-    adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head="score")
+    reward_model = load_scalar_model(config.model_dir, seed=config.seed, template_dir=config.template_dir)
+    adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head=reward_model.head)
     trajectory = Loop(
         reward_model.model,
         pairs,
         RewardObjective(reward_model, centering=config.centering, margin=config.margin),
         config=config,
-        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, pairs),
+        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "template_dir": None, "save_steps": None}, pairs),
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
@@ -184,45 +195,56 @@ def score(
 ) -> list[float | None]:
     """The reward of each conversation, in the given order; None for one beyond the model's window, as nothing is cut.
 
-    Raises `TrainingStopped` between batches.
+    Raises `TrainingStopped` between batches, `TemplateRewritesPrompt`.
     """
+    found = score_by_member(model_dir, conversations, batch_size=batch_size, progress=progress)
+    return [None if values is None else sum(values) / len(values) for values in found]
+
+
+def score_by_member(
+    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
+) -> list[tuple[float, ...] | None]:
+    """As `score`, with the reward of every member of an ensemble: one of a model that is none."""
     reward_model = load_scalar_model(model_dir)
-    groups = [_encode(reward_model, conversation) for conversation in conversations]
-    lengths = [len(group.prompt) + len(group.completions[0]) for group in groups]
+    groups = [encode_conversation(reward_model, conversation) for conversation in conversations]
+    lengths = [group.longest for group in groups]
     window = window_of(reward_model.model)
     fitting = [index for index, length in enumerate(lengths) if window is None or length <= window]
     order = sorted(fitting, key=lambda index: lengths[index])
-    scores: list[float | None] = [None] * len(groups)
+    scores: list[tuple[float, ...] | None] = [None] * len(groups)
     for start in range(0, len(order), batch_size):
         if progress.should_stop():
             raise TrainingStopped(start, len(order))
         rows = order[start : start + batch_size]
         with torch.inference_mode(), autocast(reward_model.model.device):
-            values = rewards(reward_model, [groups[row] for row in rows])
-        for row, value in zip(rows, values.tolist(), strict=True):
-            scores[row] = value
+            values = member_rewards(reward_model, [groups[row] for row in rows])
+        for row, column in zip(rows, values.T.tolist(), strict=True):
+            scores[row] = tuple(column)
         progress.report(start + len(rows), len(order), {})
     return scores
 
 
-def _encode(reward_model: ScalarModel, conversation: Conversation) -> PromptGroup:
+def encode_conversation(reward_model: ScalarModel, conversation: Conversation) -> PromptGroup:
+    """A prompt and its one completion as the model reads them. Raises `TemplateRewritesPrompt`."""
     prompt, completion = encode_answer(
         reward_model.tokenizer,
         reward_model.stop_ids,
         conversation.prompt,
         conversation.completion,
         tools=conversation.tools,
+        opening=reward_model.opening,
     )
     return PromptGroup(prompt, (completion,))
 
 
 def rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
-    """Scalar rewards (completions,) in the order of the groups, each read on its completion's last token.
+    """Scalar rewards (completions,) in the order of the groups: of an ensemble the means over its members."""
+    return member_rewards(reward_model, groups).mean(dim=0)
 
-    Those of an ensemble are the means over its members.
-    """
-    every = [_own_rewards(each, groups) for each in (reward_model, *reward_model.members)]
-    return torch.stack(every).mean(dim=0)
+
+def member_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
+    """Scalar rewards (members, completions): a causal model's are read on each completion's last token."""
+    return torch.stack([_own_rewards(each, groups) for each in (reward_model, *reward_model.members)])
 
 
 def _own_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
@@ -234,7 +256,8 @@ def _own_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> to
     else:
         rows = [[*group.prompt, *completion] for group in groups for completion in group.completions]
         ids, mask = pad_right(rows, reward_model.tokenizer.pad_token_id)
-        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+        uncached = {} if reward_model.opening else {"use_cache": False}  # an encoder has no cache
+        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), **uncached).logits
     values: torch.Tensor = logits.squeeze(-1).float()
     return values
 

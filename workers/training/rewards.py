@@ -9,9 +9,11 @@ from typing import Protocol
 
 import torch
 
+from workers.sampling.language_model import window_of
 from workers.training.checkpoint import load_scalar_model
+from workers.training.contracts import Conversation
 from workers.training.optimiser import autocast
-from workers.training.reward_model import rewards
+from workers.training.reward_model import encode_conversation, rewards
 from workers.training.rollouts import Rollout, RolloutGroup
 from workers.training.shared_prompts import PromptGroup
 
@@ -25,20 +27,36 @@ class Reward(Protocol):
 
 
 class RewardModelReward:
-    """A trained reward model's opinion, read on the token that ends the answer."""
+    """A trained reward model's opinion, read on the token that ends the answer.
 
-    def __init__(self, model_dir: Path, *, batch_size: int) -> None:
+    `rereads`: its tokens are not the policy's, so it is given the texts. One beyond its window has no reward.
+    """
+
+    def __init__(self, model_dir: Path, *, batch_size: int, rereads: bool = False) -> None:
         self._model = load_scalar_model(model_dir)
         self._batch_size = batch_size
+        self._rereads = rereads
+
+    def __call__(self, groups: Sequence[RolloutGroup]) -> list[float | None]:
+        if not self._rereads:
+            return list(self._scored([self._closed(group) for group in groups]))
+        read = [self._reread(rollout) for group in groups for rollout in group.rollouts]
+        window = window_of(self._model.model)
+        fits = [window is None or each.longest <= window for each in read]
+        found = iter(self._scored([each for each, fitting in zip(read, fits, strict=True) if fitting]))
+        return [next(found) if fitting else None for fitting in fits]
 
     @torch.inference_mode()
-    def __call__(self, groups: Sequence[RolloutGroup]) -> list[float | None]:
-        found: list[float | None] = []
+    def _scored(self, groups: Sequence[PromptGroup]) -> list[float]:
+        found: list[float] = []
         for start in range(0, len(groups), self._batch_size):
-            batch = [self._closed(group) for group in groups[start : start + self._batch_size]]
             with autocast(self._model.model.device):
-                found += rewards(self._model, batch).tolist()
+                found += rewards(self._model, groups[start : start + self._batch_size]).tolist()
         return found
+
+    def _reread(self, rollout: Rollout) -> PromptGroup:
+        prompt = rollout.prompt
+        return encode_conversation(self._model, Conversation(prompt.messages, rollout.text, prompt.tools))
 
     def _closed(self, group: RolloutGroup) -> PromptGroup:
         """An answer without an end gets one in place of its last token: a reward model is read nowhere else."""

@@ -76,7 +76,7 @@ class World:
     def close(self) -> None:
         self.engine.dispose()
 
-    def add_model(self, name: str, directory: Path) -> str:
+    def add_model(self, name: str, directory: Path, *, architecture: str = "LlamaForCausalLM") -> str:
         manifest = self.store.publish(f"models/{name}", directory)
         row = Model(
             id=new_id(Kind.MODEL),
@@ -86,7 +86,7 @@ class World:
             source=f"local:{name}",
             storage_key=f"models/{name}",
             family="example",
-            architecture="LlamaForCausalLM",
+            architecture=architecture,
             parameters=1_200_000,
             digest=manifest.digest,
         )
@@ -111,10 +111,16 @@ class World:
             session.add(revision)
         return revision.id
 
-    def add_judge(self, spec: Mapping[str, Any]) -> str:
+    def add_judge(self, spec: Mapping[str, Any], *, checkpoint: str | None = None) -> str:
         id_ = new_id(Kind.JUDGE)
         row = Judge(
-            id=id_, project_id=self.project, name=id_, kind=spec["kind"], family=spec["family"], spec=dict(spec)
+            id=id_,
+            project_id=self.project,
+            name=id_,
+            kind=spec["kind"],
+            family=spec["family"],
+            spec=dict(spec),
+            checkpoint_id=checkpoint,
         )
         with self.sessions.begin() as session:
             session.add(row)
