@@ -28,6 +28,7 @@ class CompletionRow:
     tokens: int | None
     reward: float | None
     turns: list[dict[str, Any]] | None = None
+    finish_reason: str | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -52,6 +53,7 @@ _COLUMNS = (
     Completion.tokens,
     Completion.reward,
     Completion.turns,
+    Completion.finish_reason,
 )
 
 
@@ -73,12 +75,12 @@ def completions_of(
         among(Completion.prompt_id, prompt_ids),
     )
     rows = session.execute(query.order_by(Completion.prompt_id, Completion.source, Completion.position))
-    return [CompletionRow(*row) for row in rows]
+    return [CompletionRow(**row._mapping) for row in rows]
 
 
 def completions_by_id(session: Session, ids: Collection[str]) -> dict[str, CompletionRow]:
     rows = session.execute(select(*_COLUMNS).where(among(Completion.id, ids)))
-    return {row.id: CompletionRow(*row) for row in rows}
+    return {row.id: CompletionRow(**row._mapping) for row in rows}
 
 
 def set_rewards(session: Session, rewards: Mapping[str, float]) -> None:

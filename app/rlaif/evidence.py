@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.rlaif.comparison import InvalidReason
+from app.rlaif.measured import Measured
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -60,12 +61,15 @@ class WinRate(_Evidence):
     ties: Count
     losses: Count
     length_controlled: LengthControlled | None  # None for few prompts, or where nothing tells strength from length
+    p_value: Share | None  # of a draw, by the exact sign-flip test over prompts; None from before it was tested
+    holm_p_value: Share | None  # of a cohort: the same, adjusted for the number of cohorts
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_version(cls, stored: Any) -> Any:
-        """What was stored before lengths were controlled for has no such figure."""
-        return {"length_controlled": None, **stored} if isinstance(stored, dict) else stored
+        """What was stored before a figure was measured has none."""
+        absent = dict.fromkeys(("length_controlled", "p_value", "holm_p_value"))
+        return {**absent, **stored} if isinstance(stored, dict) else stored
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -106,6 +110,41 @@ class PreferenceMetrics(_Evidence):
                 f"{self.comparisons}"
             )
         return self
+
+
+class HeldOutLikelihood(_Evidence):
+    """How likely a model finds held-out answers, none of whose prompts it was trained on."""
+
+    nll: Number  # mean negative log-likelihood, nats an answer token
+    perplexity: Number
+    tokens: Count
+    answers: Count
+
+
+class RevisionExample(_Evidence):
+    """One answer and what became of it."""
+
+    prompt: str  # the author's id
+    principle: str
+    critique: str
+    before: str
+    after: str
+
+
+class WarmStartMetrics(_Evidence):
+    """What a warm start learned from, what was left out of it, and how it changed the model on held-out answers."""
+
+    method: str
+    prompts: Count  # train prompts
+    examples: Count  # what was learned from
+    cut_examples: Count  # of `examples`, those that were not finished, or were cut at max_length
+    left_out: dict[str, Annotated[int, Field(ge=1)]]  # why a train prompt gave no example -> how many
+    outcomes: dict[str, Annotated[int, Field(ge=1)]]  # of constitutional: what became of the answers -> how many
+    before: HeldOutLikelihood | None  # of the base model; None without held-out answers
+    after: HeldOutLikelihood | None  # of the warm start, on the same answers
+    shown: list[RevisionExample]
+    resumed_from: Count | None  # the step from which an interrupted training went on
+    rejected_states: list[str]
 
 
 class HeldOutMetrics(_Evidence):
@@ -156,6 +195,18 @@ class RewardDifference(_Evidence):
     base_mean: Number
     difference: Number
     win_rate: Share
+
+
+class Divergence(_Evidence):
+    """How far the policy has gone from the run's base model, on its own held-out completions.
+
+    `kl` is the mean over completions of log p_policy - log p_base, in nats a completion: a Monte Carlo estimate of the
+    KL divergence where sampling neither sharpens nor cuts the distribution. Intervals resample prompts.
+    """
+
+    kl: Measured | None  # None where no completion fits into the window
+    length_ratio: Measured | None  # tokens of the policy's completions / of the base model's that they met
+    left_out: Count  # completions that exceed the window with their prompt
 
 
 class Distribution(_Evidence):
@@ -218,6 +269,7 @@ class EvaluationMetrics(_Evidence):
     judge: JudgeMetrics
     length: LengthDifference
     reward: RewardDifference | None  # None when the run has no reward model
+    divergence: Divergence | None  # None when it was measured before there was this figure
     disagreement_with_training_judge: Share | None  # on comparisons where both judges prefer a side
     circular: bool  # the evaluation judge is the training judge, which the client allowed
     examples: Annotated[list[Example], Field(max_length=20)]
@@ -233,5 +285,5 @@ class EvaluationMetrics(_Evidence):
     def _of_an_older_version(cls, stored: Any) -> Any:
         """What was stored before a figure was measured has none."""
         absent: dict[str, Any] = {"refusals": {}, "best_of_n": []}
-        absent |= dict.fromkeys(("tokens", "rewards", "chosen_by_reward", "promotion"))
+        absent |= dict.fromkeys(("divergence", "tokens", "rewards", "chosen_by_reward", "promotion"))
         return {**absent, **stored} if isinstance(stored, dict) else stored

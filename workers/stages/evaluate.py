@@ -19,6 +19,7 @@ from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
 from workers.stages.compare import Block, Compared, compared, comparison_unit
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.divergence import Match, divergence
 from workers.stages.docket import Docket
 from workers.stages.evaluation import measure
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
@@ -75,17 +76,26 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
 
 
 def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcome:
-    """The reward model's opinion of every policy completion and of every base completion."""
-    checkpoint = _checkpoint(context, inputs, CheckpointKind.REWARD_MODEL)
+    """How far the policy has gone from the base model, and the reward model's opinion of both models' completions."""
     answered = [
         one
         for prompts in all_prompts(context, inputs.run.prompt_set_id, split=Split.HELD_OUT)
         for one in _answered(context, inputs, prompts)
     ]
     matches = [match for one in answered for match in one.matches()]
-    if checkpoint is None or not matches:
-        return StageOutcome(len(matches))
+    if not matches:
+        return StageOutcome(0)
+    gone = divergence(context, inputs, policy_checkpoint(context, inputs), matches)
     stop_if_asked(context)
+    metrics = {"divergence": gone.model_dump(mode="json"), **_scored(context, inputs, answered)}
+    return StageOutcome(len(matches), metrics)
+
+
+def _scored(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> dict[str, Any]:
+    """By the reward model of this round; nothing where it has none."""
+    if (checkpoint := _checkpoint(context, inputs, CheckpointKind.REWARD_MODEL)) is None:
+        return {}
+    matches = [match for one in answered for match in one.matches()]
     rewards = _rewards(context, checkpoint, answered)
     with context.transaction() as session:
         set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, answered) if id_ in rewards})
@@ -96,16 +106,7 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
         metrics["reward"] = _difference(scored).model_dump(mode="json")
     drawn = [[rewards[row.id] for row in one.base if row.id in rewards] for one in answered]
     metrics["best_of_n"] = [figure.model_dump(mode="json") for figure in best_of_n(drawn)]
-    return StageOutcome(len(matches), metrics)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A policy completion and the base completion of the same prompt and position."""
-
-    prompt: PromptRow
-    policy: CompletionRow
-    base: CompletionRow
+    return metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +122,22 @@ class Answered:
 
 
 def _answered(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> list[Answered]:
-    base = _completions(context, inputs.behind[StageKind.SAMPLE], CompletionSource.BASE, prompts)
-    policy = _completions(context, context.work.run_id, CompletionSource.POLICY, prompts)
+    """The base completions are the first round's, in every round: rounds are comparable, prompt by prompt."""
+    work = context.work
+    base = _completions(context, inputs.first[StageKind.SAMPLE], CompletionSource.BASE, prompts, round_=0)
+    policy = _completions(context, work.run_id, CompletionSource.POLICY, prompts, round_=work.round)
     return [Answered(prompt, policy.get(prompt.id, ()), base.get(prompt.id, ())) for prompt in prompts]
 
 
 def _completions(
-    context: StageContext, run_id: str, source: CompletionSource, prompts: Sequence[PromptRow]
+    context: StageContext, run_id: str, source: CompletionSource, prompts: Sequence[PromptRow], *, round_: int
 ) -> dict[str, list[CompletionRow]]:
     """Held-out completions by prompt id, in the order of their positions."""
     with context.read() as session:
         rows = completions_of(
             session,
             run_id,
-            round_=context.work.round,
+            round_=round_,
             split=Split.HELD_OUT,
             sources=(source,),
             prompt_ids=[prompt.id for prompt in prompts],
@@ -161,14 +164,14 @@ def _compare(context: StageContext, inputs: StageInputs, prompts: Sequence[Promp
 
 
 def _units(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[dict[str, Any]]:
-    """Policy against base at each position, and two of the base model's own completions."""
+    """Policy against base at each position, and two of the base model's own completions; drawn alike in every round."""
     work = context.work
     answered = _answered(context, inputs, prompts)
     principles = inputs.rubric().principles
     sides = [(match.prompt, match.policy, match.base) for one in answered for match in one.matches()]
     sides += [(one.prompt, *control) for one in answered if (control := _two_distinct(one.base))]
     for prompt, one, other in sides:
-        pairing = Pairing(work.recipe.seed, (work.round, prompt.external_id))
+        pairing = Pairing(work.recipe.seed, (0, prompt.external_id))
         pair = pairing.oriented(one, other)
         principle = pairing.principle(principles, pair)
         yield comparison_unit(work, pair, purpose=Purpose.EVALUATION, principle=principle)
@@ -200,7 +203,7 @@ def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequenc
 def _own(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> list[str]:
     """The completions of this run: another run's rows are read and never written."""
     own = [row.id for one in answered for row in one.policy]
-    if inputs.behind[StageKind.SAMPLE] == context.work.run_id:
+    if inputs.first[StageKind.SAMPLE] == context.work.run_id:
         own += [row.id for one in answered for row in one.base]
     return own
 

@@ -22,6 +22,7 @@ from app.rlaif.comparison import Answer
 from app.rlaif.evidence import (
     BestOfN,
     Distribution,
+    Divergence,
     EvaluationMetrics,
     Example,
     LengthDifference,
@@ -72,7 +73,13 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
     with context.read() as session:
         reader = instrument_of(session, judge, calibration=None)
     readings = all_readings(
-        context, inputs, run_id=work.run_id, judge=judge, purpose=Purpose.EVALUATION, instrument=reader
+        context,
+        inputs,
+        run_id=work.run_id,
+        judge=judge,
+        purpose=Purpose.EVALUATION,
+        round_=work.round,
+        instrument=reader,
     )
     instrument = behaviour(readings)
     require_coverage(instrument, floor=work.recipe.evaluate.minimum_coverage, judge=judge, part="evaluate")
@@ -90,6 +97,7 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         judge=instrument,
         length=_length(contests),
         reward=None if (reward := scored.get("reward")) is None else RewardDifference.model_validate(reward),
+        divergence=None if (gone := scored.get("divergence")) is None else Divergence.model_validate(gone),
         disagreement_with_training_judge=_disagreement(context, inputs, controls),
         circular=_circular(context, inputs),
         examples=_examples(context, contests),
@@ -200,11 +208,11 @@ def _by_reward(meeting: Meeting) -> Meeting:
 
 
 def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> float | None:
-    """Over the base model's completions that both judges compared, and on which both prefer a side."""
+    """Over the first round's completions that both judges compared, and on which both prefer a side."""
     if inputs.judge_behind is None:
         return None
-    run_id = inputs.behind[StageKind.JUDGE]
-    trained = all_readings(context, inputs, run_id=run_id, judge=inputs.judge_behind, purpose=Purpose.HELD_OUT)
+    run_id, judge = inputs.first[StageKind.JUDGE], inputs.judge_behind
+    trained = all_readings(context, inputs, run_id=run_id, judge=judge, purpose=Purpose.HELD_OUT, round_=0)
     return disagreement(_chances(controls), _chances(_meeting(reading) for reading in trained))
 
 
@@ -264,7 +272,8 @@ def _save(context: StageContext, checkpoint: CheckpointRow, judge_id: str, metri
     }
     with context.transaction() as session:
         added = add_missing(session, Evaluation, [row])
-        if added and metrics.promotion is not None and checkpoint.run_id == work.run_id:
+        decides = checkpoint.run_id == work.run_id and work.recipe.rounds is None  # rounds decide at their end
+        if added and metrics.promotion is not None and decides:
             set_promotion(session, checkpoint.id, metrics.promotion)
             type_ = EventType.CHECKPOINT_PROMOTED if metrics.promotion.promoted else EventType.CHECKPOINT_HELD_BACK
             emit(session, work.run_id, work.project_id, type_, _decided(checkpoint, metrics.promotion))

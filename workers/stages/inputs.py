@@ -32,12 +32,14 @@ PROMPTS_AT_ONCE = 128
 class StageInputs:
     """The run's inputs, and for each stage the run that executed it (this one, or the one it was forked from).
 
-    `judge_behind` is the judge whose verdicts the preferences rest on; None where they were imported. `start` is what
-    the round starts from where that is not the base model.
+    `first` is the same of the first round, whose base completions every round is measured against. `judge_behind` is
+    the judge whose verdicts the preferences rest on; None where they were imported. `start` is what the round starts
+    from where that is not the base model.
     """
 
     run: RunInputs
     behind: Mapping[StageKind, str]
+    first: Mapping[StageKind, str]
     judge_behind: JudgeRow | None
     start: ModelRow | None = None
 
@@ -46,11 +48,11 @@ class StageInputs:
         work = context.work
         with context.read() as session:
             run = run_inputs(session, work.run_id)
-            behind = {kind: run_behind(session, work.run_id, round_=work.round, kind=kind) for kind in StageKind}
+            behind, first = (_behind(session, work.run_id, round_=round_) for round_ in (work.round, 0))
             judge = training_judge(session, behind[StageKind.JUDGE])
             start = _start(session, work, behind)
         imported = work.recipe.prefer.source == "prompt_set"
-        return cls(run, behind, None if imported else judge, start)
+        return cls(run, behind, first, None if imported else judge, start)
 
     def rubric(self) -> Rubric:
         """Raises StageRefused for a run without a rubric."""
@@ -82,6 +84,10 @@ class StageInputs:
     def evaluation_judge(self) -> JudgeRow:
         """Raises StageRefused for a run without an evaluation judge."""
         return _required(self.run.evaluation_judge, "evaluation_judge_id")
+
+
+def _behind(session: Session, run_id: str, *, round_: int) -> dict[StageKind, str]:
+    return {kind: run_behind(session, run_id, round_=round_, kind=kind) for kind in StageKind}
 
 
 def _start(session: Session, work: ShardWork, behind: Mapping[StageKind, str]) -> ModelRow | None:

@@ -80,9 +80,10 @@ def all_readings(
     run_id: str,
     judge: JudgeRow,
     purpose: Purpose,
+    round_: int,
     instrument: Instrument = EQUAL_VOTES,
 ) -> list[Reading]:
-    """A judge's answers to all of a run's comparisons of one purpose, by prompt."""
+    """A judge's answers to all comparisons of one purpose in a round of a run, by prompt."""
     split = Split.TRAIN if purpose is Purpose.TRAIN else Split.HELD_OUT
     readings: list[Reading] = []
     for prompts in all_prompts(context, inputs.run.prompt_set_id, split=split):
@@ -90,7 +91,7 @@ def all_readings(
             readings += readings_of(
                 session,
                 run_id,
-                round_=context.work.round,
+                round_=round_,
                 judge=judge,
                 instrument=instrument,
                 purpose=purpose,

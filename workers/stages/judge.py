@@ -65,10 +65,11 @@ def measure(context: StageContext, inputs: StageInputs) -> StageOutcome:
 
 def _readings(context: StageContext, inputs: StageInputs, judge: JudgeRow) -> list[Reading]:
     """What a judge, or those whom it asks, answered in this stage."""
+    run_id, round_ = context.work.run_id, context.work.round
     return [
         reading
         for purpose in PURPOSES.values()
-        for reading in all_readings(context, inputs, run_id=context.work.run_id, judge=judge, purpose=purpose)
+        for reading in all_readings(context, inputs, run_id=run_id, judge=judge, purpose=purpose, round_=round_)
     ]
 
 

@@ -147,7 +147,7 @@ def _compute(
     groups: Sequence[PromptGroup], scorer: CompletionScorer, *, precision: Precision, progress: Progress
 ) -> torch.Tensor:
     values = torch.empty(len(groups), len(groups[0].completions))
-    for batch in _batches(groups):
+    for batch in batches_by_length(groups):
         if progress.should_stop():
             raise TrainingStopped(0, len(groups))
         with autocast(scorer.device, precision):
@@ -156,7 +156,7 @@ def _compute(
     return values
 
 
-def _batches(groups: Sequence[PromptGroup]) -> list[list[int]]:
+def batches_by_length(groups: Sequence[PromptGroup]) -> list[list[int]]:
     """Indices in order of length, as many at once as there is room for."""
     batches: list[list[int]] = []
     for index in sorted(range(len(groups)), key=lambda index: groups[index].longest):
