@@ -39,7 +39,10 @@ def promotion(gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, W
         *_minimum(
             "minimum_length_controlled_win_rate", gates.minimum_length_controlled_win_rate, overall.length_controlled
         ),
-        *(_regression(cohort, share, by_cohort) for cohort, share in gates.maximum_cohort_regression.items()),
+        *(
+            cohort_held("maximum_cohort_regression", cohort, share, by_cohort)
+            for cohort, share in gates.maximum_cohort_regression.items()
+        ),
     ]
     return Promotion(promoted=all(reason.held for reason in reasons), reasons=reasons)
 
@@ -55,8 +58,9 @@ def _minimum(gate: str, asked: float | None, found: WinRate | LengthControlled |
     yield Reason(gate=gate, held=found.low >= asked, detail=detail)
 
 
-def _regression(cohort: str, tolerance: float, by_cohort: Mapping[str, WinRate]) -> Reason:
-    gate, asked = "maximum_cohort_regression", f"cohort {cohort!r} may fall to {0.5 - tolerance:.3f}"
+def cohort_held(gate: str, cohort: str, tolerance: float, by_cohort: Mapping[str, WinRate]) -> Reason:
+    """Whether the interval of a cohort's win rate reaches 0.5 less the tolerance."""
+    asked = f"cohort {cohort!r} may fall to {0.5 - tolerance:.3f}"
     if (found := by_cohort.get(cohort)) is None:
         detail = f"{asked}, and no held-out comparison of it has a valid verdict: add held-out prompts of the cohort"
         return Reason(gate=gate, held=False, detail=detail)

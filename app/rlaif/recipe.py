@@ -21,7 +21,7 @@ from app.rlaif.sections import (
     SampleConfig,
     Section,
 )
-from app.rlaif.sweep import SweepConfig
+from app.rlaif.sweep import SweepConfig, candidates
 from app.rlaif.training import PolicyConfig, RewardModelConfig
 from app.rlaif.warm_start import WarmStartConfig
 
@@ -95,6 +95,7 @@ _NO_RESULT: dict[str, Any] = {
     "evaluate": {"gates"},
     "reward_model": {"save_steps"},
     "policy": {"save_steps"},
+    "warm_start": {"save_steps"},
 }
 
 
@@ -159,10 +160,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
-        for name in ("prefer", "reward_model", "policy"):
-            limit = getattr(self, name).max_length
-            if limit <= self.sample.max_new_tokens and self.sample.source == "model":
+        for name in ("prefer", "reward_model", "policy", "warm_start"):
+            limit = getattr(getattr(self, name), "max_length", None)
+            if limit is not None and limit <= self.sample.max_new_tokens and self.sample.source == "model":
                 raise ValueError(f"{name}.max_length {limit} leaves no room for a prompt beside sample.max_new_tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_are_recipes(self) -> Self:
+        count = len(candidates(self))
+        if (one := self.evaluate.candidate) is not None and (self.sweep is None or one >= count):
+            known = "the recipe has no sweep" if self.sweep is None else f"the sweep's candidates are 0 to {count - 1}"
+            raise ValueError(f"evaluate.candidate is {one}, and {known}: leave it out, or name one of a sweep")
         return self
 
     def content_hash(self) -> str:
@@ -177,8 +186,9 @@ class Recipe(Section):
 
     def rewards_by_judge(self) -> bool:
         """Whether the run's judge rates the policy's own answers while it is trained."""
-        policy = self.policy
-        return StageKind.POLICY in self.stages() and isinstance(policy, OnlinePolicyConfig) and policy.reward.judge > 0
+        policies = [one.policy for one in candidates(self)]
+        rewarded = any(isinstance(policy, OnlinePolicyConfig) and policy.reward.judge > 0 for policy in policies)
+        return StageKind.POLICY in self.stages() and rewarded
 
     def stages(self) -> tuple[StageKind, ...]:
         """The stages that this recipe runs, in order."""

@@ -123,6 +123,9 @@ class EvaluateConfig(Section):
     gates: PromotionGates = Field(
         PromotionGates(), description="What the policy must show to be promoted; a gate that fails fails no run"
     )
+    candidate: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        None, description="Of a sweep whose policies another run trained: the one candidate to measure; null: all"
+    )
 
 
 class CalibrateConfig(Section):

@@ -15,6 +15,7 @@ from app.rlaif.calibration import prefer_longer_share
 from app.rlaif.comparison import Answer
 from app.rlaif.evidence import Distribution, LengthDifference, WinRate
 from app.rlaif.length_control import OUTCOMES
+from app.rlaif.significance import sign_flip_test
 
 _RESAMPLED_AT_ONCE = 1_000_000
 
@@ -58,6 +59,8 @@ def win_rate(
         ties=counts[Answer.TIE],
         losses=counts[Answer.B],
         length_controlled=None,
+        p_value=sign_flip_test(given.count(Answer.A) - given.count(Answer.B) for given in leans.values()),
+        holm_p_value=None,
     )
 
 

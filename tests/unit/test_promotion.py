@@ -24,6 +24,8 @@ def rate(low: float, high: float, *, equal: float | None = None) -> WinRate:
         ties=0,
         losses=30,
         length_controlled=controlled,
+        p_value=None,
+        holm_p_value=None,
     )
 
 
