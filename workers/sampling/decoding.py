@@ -12,18 +12,23 @@ from transformers import DynamicCache
 from workers.sampling.language_model import LanguageModel, pad_left
 from workers.sampling.nucleus import choose, seeded_uniforms
 
+_TAIL_TOKENS = 4
+"""Tokens looked at beside one for each character of a text to stop at: a character may be several of them."""
+
 
 @dataclass(frozen=True)
 class Drawing:
     """How tokens are drawn. `exact`: where rounding could decide a token, the row is computed once more alone.
 
-    That makes a completion the same in every batch, in float32; bfloat16 is too coarse for it.
+    That makes a completion the same in every batch, in float32; bfloat16 is too coarse for it. A row ends at a stop
+    token, and where `until` are given once it holds one of these texts; the caller cuts what it drew behind it.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
     exact: bool
+    until: tuple[str, ...] = ()
 
 
 @torch.inference_mode()
@@ -41,7 +46,7 @@ def decode(
     length = drawing.max_new_tokens
     uniforms = torch.stack([seeded_uniforms(seed, length) for seed in seeds]).to(device)
     drawn = torch.full((len(prompts), length), int(stops[0]), device=device)
-    state = _Decoding(language_model.model, *pad_left(prompts, device=device))
+    state = _Decoding(language_model, prompts)
     for position in range(length):
         if should_stop():
             return None
@@ -53,7 +58,10 @@ def decode(
             alone = choose(logits, ahead[place : place + 1], temperature=drawing.temperature, top_p=drawing.top_p)
             choice.tokens[place] = alone.tokens[0]
         drawn[state.rows, position] = choice.tokens
-        if not state.advance(choice.tokens, finished=torch.isin(choice.tokens, stops)):
+        finished = torch.isin(choice.tokens, stops)
+        if drawing.until:
+            finished |= _said(language_model, drawn[state.rows, : position + 1], drawing.until)
+        if not state.advance(choice.tokens, finished=finished):
             break
     return [_until_stop(row, language_model.stop_ids) for row in drawn.tolist()]
 
@@ -66,18 +74,33 @@ def _logits_alone(language_model: LanguageModel, ids: list[int]) -> torch.Tensor
 
 
 class _Decoding:
-    """The rows still being decoded: their cache, attention mask, last token, and place in the original batch."""
+    """The rows still being decoded: their cache, attention mask, last token, and place in the original batch.
 
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
-        self._model = model
-        self._input, self._mask = ids, mask
-        self._positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0)
-        self._cache = DynamicCache(config=model.config)
-        self._live = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-        self.rows = torch.arange(len(ids), device=ids.device)
+    A prompt that several rows share is read once: its keys and values are then copied to each of them.
+    """
+
+    def __init__(self, language_model: LanguageModel, prompts: Sequence[Sequence[int]]) -> None:
+        self._model: Any = language_model.model
+        distinct = {tuple(prompt): None for prompt in prompts}
+        place = {prompt: index for index, prompt in enumerate(distinct)}
+        self._input, self._mask = pad_left(list(distinct), device=language_model.device)
+        self._positions = (self._mask.cumsum(dim=-1) - 1).clamp_(min=0)
+        self._cache = DynamicCache(config=self._model.config)
+        self.rows = torch.arange(len(prompts), device=language_model.device)
+        self._live = torch.ones_like(self.rows, dtype=torch.bool)
+        self._unread: torch.Tensor | None = self.rows.new_tensor([place[tuple(prompt)] for prompt in prompts])
 
     def next_logits(self) -> torch.Tensor:
         """Logits (rows, vocabulary) of the next token, from one forward pass over what the cache has not seen."""
+        logits = self._forward()
+        if self._unread is not None:
+            prompt_of, self._unread = self._unread, None
+            self._cache.batch_select_indices(prompt_of)
+            self._mask, self._positions = self._mask[prompt_of], self._positions[prompt_of]
+            logits = logits[prompt_of]
+        return logits
+
+    def _forward(self) -> torch.Tensor:
         output = self._model(
             input_ids=self._input,
             attention_mask=self._mask,
@@ -104,6 +127,13 @@ class _Decoding:
         self._cache.batch_select_indices(kept)
         self._input, self._mask, self._positions = self._input[kept], self._mask[kept], self._positions[kept]
         self.rows, self._live = self.rows[kept], self._live[kept]
+
+
+def _said(language_model: LanguageModel, drawn: torch.Tensor, until: Sequence[str]) -> torch.Tensor:
+    """Which rows (rows,) of the tokens drawn so far (rows, tokens) end in, or a little after, one of the texts."""
+    tails = drawn[:, -(_TAIL_TOKENS + max(map(len, until))) :].tolist()
+    texts = language_model.tokenizer.batch_decode(tails, skip_special_tokens=True)
+    return torch.tensor([any(stop in text for stop in until) for text in texts], device=drawn.device)
 
 
 def _until_stop(ids: list[int], stop_ids: frozenset[int]) -> list[int]:
