@@ -13,7 +13,7 @@ from app.api.pagination import Paging
 from app.db.ids import Kind
 from app.schemas.checkpoint import CheckpointOut
 from app.schemas.page import Page
-from app.services import checkpoints
+from app.services import checkpoints, model_cards
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=StrictRoute)
 CheckpointId = Annotated[
@@ -49,6 +49,18 @@ def list_checkpoints(
 def get_checkpoint(checkpoint_id: CheckpointId, caller: Reader, session: ReadSession) -> CheckpointOut:
     """Get a checkpoint's metrics, its lineage, and its manifest of files with their SHA-256."""
     return CheckpointOut.model_validate(checkpoints.get(session, caller.project_id, checkpoint_id))
+
+
+@router.get(
+    "/{checkpoint_id}/card",
+    operation_id="get_checkpoint_card",
+    response_class=Response,
+    responses={200: {"description": "The card", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
+)
+def get_card(checkpoint_id: CheckpointId, caller: Reader, session: ReadSession) -> Response:
+    """Get the model card: what it is, what it was learned from, and every evaluation of it so far."""
+    card = model_cards.get(session, caller.project_id, checkpoint_id)
+    return Response(card, media_type="text/markdown")
 
 
 @router.get(

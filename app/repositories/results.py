@@ -168,6 +168,12 @@ def evaluations(session: Session, run_id: str) -> list[Evaluation]:
     return list(session.scalars(select(Evaluation).where(Evaluation.run_id == run_id).order_by(Evaluation.id)))
 
 
+def evaluations_of(session: Session, checkpoint_id: str) -> list[Evaluation]:
+    """Of one checkpoint, by whichever run and judge."""
+    query = select(Evaluation).where(Evaluation.checkpoint_id == checkpoint_id)
+    return list(session.scalars(query.order_by(Evaluation.id)))
+
+
 def _preferred(query: Query, provenance: Provenance, where: PreferenceFilter) -> Query:
     query = query.where(Preference.run_id == provenance.executor(StageKind.PREFER))
     if where.split is not None:

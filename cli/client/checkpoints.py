@@ -33,6 +33,12 @@ def show_(checkpoint_id: CheckpointId, as_json: Json = False) -> None:
     show(Connection.from_environment().get(f"/v1/checkpoints/{checkpoint_id}"), as_json=as_json)
 
 
+@checkpoints.command("card")
+def card_(checkpoint_id: CheckpointId) -> None:
+    """Print the model card, as Markdown: training, lineage, every evaluation so far."""
+    typer.echo(Connection.from_environment().request("GET", f"/v1/checkpoints/{checkpoint_id}/card").text, nl=False)
+
+
 @checkpoints.command("pull")
 def pull_(
     checkpoint_id: CheckpointId,

@@ -151,12 +151,13 @@ class ReportFormat(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
     JSON = "json"
+    HTML = "html"
 
 
 def report(
     run_id: RunId,
     format_: Annotated[
-        ReportFormat, typer.Option("--format", help="text and markdown are for people.")
+        ReportFormat, typer.Option("--format", help="All but json are for people; html has plots.")
     ] = ReportFormat.TEXT,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")] = None,
 ) -> None:

@@ -18,6 +18,7 @@ from app.repositories.run_inputs import ModelRow, members
 from app.repositories.units import add_missing
 from app.rlaif.recipe import StageKind
 from app.storage import ArtifactStore, Manifest
+from workers.stages.card import write_card
 from workers.stages.contract import StageContext
 from workers.stages.inputs import StageInputs
 from workers.stages.pairs import digest_of
@@ -51,9 +52,20 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     folder = f"checkpoints/{work.project_id}/{work.run_id}/{work.round}-{trained.kind}"
     key = f"{folder}/{work.shard_id}-{work.token}"
     store = ArtifactStore(context.settings.artifacts_dir)
-    manifest = store.publish(key, _without_state(trained.directory))
+    learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
+    clean = _without_state(trained.directory)
+    write_card(
+        clean,
+        work.recipe,
+        trained.backbone or inputs.start_model(),
+        kind=trained.kind,
+        steps=trained.steps,
+        metrics=trained.metrics,
+        lineage=learned_from,
+    )
+    manifest = store.publish(key, clean)
     with context.transaction() as session:
-        adopted = _adopt(session, context, inputs, trained, key, manifest)
+        adopted = _adopt(session, context, inputs, trained, key, manifest, learned_from)
     _clear(store, folder, keep=adopted.storage_key)
     return adopted
 
@@ -66,7 +78,13 @@ def _without_state(directory: Path) -> Path:
 
 
 def _adopt(
-    session: Session, context: StageContext, inputs: StageInputs, trained: Trained, key: str, manifest: Manifest
+    session: Session,
+    context: StageContext,
+    inputs: StageInputs,
+    trained: Trained,
+    key: str,
+    manifest: Manifest,
+    learned_from: dict[str, Any],
 ) -> CheckpointRow:
     """The row of this unit: ours, or that of an attempt whose commit was not heard of."""
     work = context.work
@@ -82,7 +100,7 @@ def _adopt(
         "digest": manifest.digest,
         "size_bytes": manifest.size,
         "metrics": trained.metrics,
-        "lineage": lineage(context, inputs, trained.pairs) | _backbone(trained.backbone),
+        "lineage": learned_from,
     }
     add_missing(session, Checkpoint, [row])
     adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind)

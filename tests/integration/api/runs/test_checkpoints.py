@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.db.models import CheckpointKind
-from tests.integration.api.runs.produced import publish
+from tests.integration.api.runs.produced import measure, publish
 from tests.integration.api.runs.service import Client, Service
 
 WEIGHTS = bytes(range(256)) * 9_000
@@ -54,6 +54,23 @@ class TestCheckpoint:
         for path in ("", "/archive", "/files/model.safetensors"):
             assert stranger.get(f"/v1/checkpoints/{checkpoint['id']}{path}", expect=404)["code"] == "not_found"
         assert stranger.rows("/v1/checkpoints") == []
+
+
+class TestCard:
+    def test_has_training_and_every_evaluation(
+        self, client: Client, checkpoint: dict[str, Any], run_id: str, service: Service
+    ) -> None:
+        before = client.http.get(f"/v1/checkpoints/{checkpoint['id']}/card")
+        assert before.headers["Content-Type"] == "text/markdown; charset=utf-8"
+        assert "Not measured when" in before.text
+        with service.sessions.begin() as session:
+            measure(session, run_id, checkpoint["id"])
+        card = client.http.get(f"/v1/checkpoints/{checkpoint['id']}/card").text
+        assert "| measurer | all | 0.780 | 0.710 to 0.840 |" in card
+        assert all(text in card for text in (checkpoint["id"].replace("_", "\\_"), "| method | dpo |"))
+
+    def test_another_projects_is_not_shown(self, checkpoint: dict[str, Any], service: Service) -> None:
+        service.client().get(f"/v1/checkpoints/{checkpoint['id']}/card", expect=404)
 
 
 class TestFiles:
