@@ -17,6 +17,7 @@ from transformers import PrinterCallback
 from trl import DPOConfig as TRLConfig  # type: ignore[attr-defined]
 from trl import DPOTrainer  # type: ignore[attr-defined]
 
+from app.rlaif.health import Alarm
 from benchmarks.measurement import Contender, Trained
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
@@ -44,6 +45,9 @@ class Steps:
 
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         self.metrics.append(metrics)
+
+    def alarm(self, alarm: Alarm) -> None:
+        raise RuntimeError(str(alarm))
 
     def should_stop(self) -> bool:
         return False

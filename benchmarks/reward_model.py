@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.rlaif.evidence import EnsembleMetrics, HeldOutMetrics
+from app.rlaif.health import Alarm
 from benchmarks.figures import Figure, conclude, show
 from benchmarks.harmlessness import FILE, Dialogues, language_model, read_dialogues
 from workers.training.contracts import Optimisation
@@ -35,6 +36,9 @@ class Steps:
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         if step % 100 == 0 or step == total:
             print(f"{self.name}: {step}/{total}, loss {metrics['loss']:.3f}, {time.monotonic() - self.began:.0f} s")
+
+    def alarm(self, alarm: Alarm) -> None:
+        print(f"{self.name}: {alarm}")
 
     def should_stop(self) -> bool:
         return False

@@ -30,6 +30,7 @@ from app.db.session import SessionFactory, make_engine, make_session_factory
 from app.services import engine
 from workers.lease import fenced, is_away
 from workers.scratch import scratch_directory
+from workers.stages.alarms import AlarmedProgress
 from workers.stages.contract import (
     BudgetReached,
     GiveBack,
@@ -107,7 +108,7 @@ class ChildContext:
     def __init__(self, work: ShardWork, settings: Settings, progress: PipeProgress, sessions: SessionFactory) -> None:
         self.work = work
         self.settings = settings
-        self.progress: Progress = progress
+        self.progress: Progress = AlarmedProgress(progress, self)
         self._sessions = sessions
 
     @contextmanager

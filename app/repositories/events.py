@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -16,6 +17,18 @@ def add(session: Session, run_id: str, project_id: str, type_: str, data: dict[s
     session.add(Event(run_id=run_id, project_id=project_id, type=type_, data=data))
     session.flush()
     notify(session, run_id)
+
+
+def exists(session: Session, run_id: str, type_: str, data: Mapping[str, Any]) -> bool:
+    """Whether an event of the type holds all of `data`."""
+    query = select(Event.id).where(Event.run_id == run_id, Event.type == type_, Event.data.contains(dict(data)))
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def of_type(session: Session, run_id: str, type_: str) -> list[Event]:
+    """In the order in which they happened."""
+    query = select(Event).where(Event.run_id == run_id, Event.type == type_)
+    return list(session.scalars(query.order_by(Event.id)))
 
 
 def touch(session: Session, run_id: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.rlaif.health import OnlineHealth
 from app.rlaif.online_method import METHOD_SETTINGS, MethodSettings, OnlineMethod
 from app.rlaif.training import LearningRate, TrainingConfig, with_learning_rate
 
@@ -77,6 +78,8 @@ class OnlinePolicyConfig(TrainingConfig):
         None, description="Lambda of the generalised advantages: `ppo` (0.95)"
     )
     critic_learning_rate: LearningRate | None = Field(None, description="`ppo` (ten times the policy's)")
+
+    health: OnlineHealth = OnlineHealth()
 
     @model_validator(mode="before")
     @classmethod

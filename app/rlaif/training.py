@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.rlaif.health import HealthConfig, PreferenceHealth, RewardHealth
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 
 LearningRate = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
@@ -52,6 +53,7 @@ class TrainingConfig(_Part):
         description="Keeps one activation a layer and computes the others again: less memory, a fifth more time",
     )
     save_steps: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 50
+    health: HealthConfig = HealthConfig()
 
 
 class RewardModelConfig(TrainingConfig):
@@ -71,6 +73,8 @@ class RewardModelConfig(TrainingConfig):
     members: Annotated[int, Field(strict=True, ge=1, le=16)] = Field(
         1, description="Models trained from as many seeds, whose mean is the reward; their disagreement is measured"
     )
+
+    health: RewardHealth = RewardHealth()
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +105,8 @@ class PolicyConfig(TrainingConfig):
     )
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
     gradient_accumulation_steps: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
+
+    health: PreferenceHealth = PreferenceHealth()
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from app.rlaif.health import Alarm
 from tests.training.killed_save import die_in
 from tests.training.tiny import make_pairs
 from workers.training.contracts import Progress
@@ -47,6 +48,9 @@ class KillAt:
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         if step == self._step:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def alarm(self, alarm: Alarm) -> None:
+        raise AssertionError(alarm)
 
     def should_stop(self) -> bool:
         return False

@@ -26,6 +26,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from app.rlaif.health import Alarm
 from workers.training.contracts import PreferencePair
 
 VOCABULARY = """moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire
@@ -165,7 +166,11 @@ class Recorder:
     stop_at_poll: int | None = None
     stop_after_reports: int | None = None
     steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
     polls: int = 0
+
+    def alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm)
 
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         self.steps.append((step, total, dict(metrics)))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from app.config import Settings
+from app.rlaif.health import Alarm
 from app.rlaif.pipeline import CANDIDATE, PhaseName
 from app.rlaif.recipe import Recipe, StageKind
 
@@ -52,11 +53,13 @@ class StageOutcome:
 
 
 class Progress(Protocol):
-    """How a long piece of work is watched and stopped. Both are cheap; neither touches the database."""
+    """How a long piece of work is watched and stopped. An alarm is written down at once; the rest is cheap."""
 
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None: ...
 
     def should_stop(self) -> bool: ...
+
+    def alarm(self, alarm: Alarm) -> None: ...
 
 
 class StageContext(Protocol):

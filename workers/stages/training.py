@@ -20,6 +20,7 @@ from workers.training.contracts import (
     StateMismatch,
     TemplateRewritesPrompt,
     TrainingStopped,
+    TrainingUnhealthy,
 )
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ def ends_explained() -> Iterator[None]:
         raise GiveBack("stopped", str(error)) from error
     except NonFiniteLoss as error:
         raise StageRefused("non_finite_loss", str(error)) from error
+    except TrainingUnhealthy as error:
+        raise StageRefused("health_alarm", str(error)) from error
     except NoTrainingData as error:
         raise StageRefused("no_training_data", str(error)) from error
     except TemplateRewritesPrompt as error:

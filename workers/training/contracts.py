@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from app.rlaif.health import Alarm, AlarmKind, HealthConfig
 from app.rlaif.training import LoraConfig, Precision
-from workers.sampling.engine import Messages, Progress, Tools
+from workers.sampling.engine import Messages, Tools
+from workers.sampling.engine import Progress as PlainProgress
 
 __all__ = [
     "Conversation",
+    "Demonstration",
     "MergeDiffers",
     "Messages",
     "NoTrainingData",
@@ -18,12 +24,23 @@ __all__ = [
     "Optimisation",
     "PreferencePair",
     "Progress",
+    "RanksFailed",
     "RewardsMissing",
     "StateMismatch",
     "TemplateRewritesPrompt",
     "Tools",
     "TrainingStopped",
+    "TrainingUnhealthy",
+    "telling_not_finite",
 ]
+
+
+class Progress(PlainProgress, Protocol):
+    """How a training reports itself, learns that it should stop, and says what its figures say against it."""
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Told before the state that knows of it is saved, and again by a training that goes on from that state."""
+        ...
 
 
 class TrainingStopped(Exception):
@@ -43,7 +60,26 @@ class NonFiniteLoss(Exception):
             f"{quantity} is {value} at step {step}; lower learning_rate or max_grad_norm, "
             "or look for extreme weights in the data"
         )
+        self.quantity = quantity
         self.step = step
+
+
+@contextmanager
+def telling_not_finite(progress: Progress) -> Iterator[None]:
+    """A training that ends by `NonFiniteLoss` is an alarm, too."""
+    try:
+        yield
+    except NonFiniteLoss as error:
+        figures = {error.quantity.replace(" ", "_"): None}
+        progress.alarm(Alarm(kind=AlarmKind.NOT_FINITE, step=error.step + 1, limit=None, figures=figures))
+        raise
+
+
+class TrainingUnhealthy(Exception):
+    """Raised when an alarm is to stop its training: nothing since the last saved state is kept, nothing published."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        super().__init__(str(alarm))
 
 
 class NoTrainingData(Exception):
@@ -87,6 +123,13 @@ class RewardsMissing(Exception):
         )
 
 
+class RanksFailed(Exception):
+    """Raised when one of the processes that train together died, and the others with it."""
+
+    def __init__(self, count: int, cause: str) -> None:
+        super().__init__(f"training in {count} processes failed: {cause}; the next attempt goes on from the last state")
+
+
 class StateMismatch(Exception):
     """Raised when an out_dir holds the state of a training with another configuration or other data."""
 
@@ -125,6 +168,17 @@ class Conversation:
     tools: Tools | None = None
 
 
+@dataclass(frozen=True)
+class Demonstration:
+    """An answer to learn. `finished`: it ends where it says so; a cut one does not teach to end there."""
+
+    id: str
+    prompt: Messages
+    completion: str
+    tools: Tools | None = None
+    finished: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
     """Settings that every method shares; `batch_size` and `save_steps` count pairs and optimiser steps."""
@@ -143,3 +197,4 @@ class Optimisation:
     gradient_checkpointing: bool = False
     seed: int = 0
     save_steps: int = 50
+    health: HealthConfig = field(default_factory=HealthConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.rollouts import RolloutGroup
+from workers.training.rollouts import Rollout, RolloutGroup
 from workers.training.shared_prompts import Packing, PromptGroup
 
 
@@ -93,7 +94,11 @@ def measured(
 
 
 def described(experience: Experience, given: Sequence[float | None]) -> dict[str, float]:
-    """What people watch online training by; `distinct` falls towards 0 as a policy collapses to one answer."""
+    """What people watch online training by.
+
+    As a policy collapses to one answer `distinct` falls towards 0 and `shared_ngrams` rises towards 1; `entropy` is in
+    nats a token, estimated from the tokens drawn.
+    """
     rollouts = [rollout for group in experience.groups for rollout in group.rollouts]
     known = torch.tensor([reward for reward in given if reward is not None])
     figures = {
@@ -101,7 +106,37 @@ def described(experience: Experience, given: Sequence[float | None]) -> dict[str
         "completion_tokens": float(experience.lengths.float().mean()),
         "finished": sum(rollout.finished for rollout in rollouts) / len(rollouts),
         "distinct": len({rollout.text for rollout in rollouts}) / len(rollouts),
+        "entropy": -float(experience.policy.sum() / experience.lengths.sum()),
     }
+    shared = shared_ngrams([[_said(rollout) for rollout in group.rollouts] for group in experience.groups])
+    if shared is not None:
+        figures["shared_ngrams"] = shared
     if len(known):
         figures |= {"reward": float(known.mean()), "reward_std": float(known.std(correction=0))}
     return figures
+
+
+_NGRAM = 4
+
+
+def shared_ngrams(groups: Sequence[Sequence[Sequence[int]]]) -> float | None:
+    """Of all 4-grams in the answers (group, answer, token), the share that stands in answers to several prompts.
+
+    None without two prompts, or without an answer of four tokens.
+    """
+    seen: dict[tuple[int, ...], set[int]] = {}
+    counts: Counter[tuple[int, ...]] = Counter()
+    for place, answers in enumerate(groups):
+        for ids in answers:
+            for start in range(len(ids) - _NGRAM + 1):
+                ngram = tuple(ids[start : start + _NGRAM])
+                counts[ngram] += 1
+                seen.setdefault(ngram, set()).add(place)
+    if len(groups) < 2 or not counts:
+        return None
+    return sum(count for ngram, count in counts.items() if len(seen[ngram]) > 1) / counts.total()
+
+
+def _said(rollout: Rollout) -> tuple[int, ...]:
+    """Its tokens but the one that ends it."""
+    return rollout.ids[:-1] if rollout.finished else rollout.ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -21,6 +23,14 @@ class Mean:
         """Of values (pairs,), or of those (pairs,) for which `where` holds."""
         defined = torch.ones_like(values, dtype=torch.bool) if where is None else where
         return cls(torch.where(defined, values, 0).sum(), defined.sum())
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most bytes that this process has held: allocated on a GPU, resident otherwise."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(held if sys.platform == "darwin" else held * 1024)  # bytes there, kibibytes elsewhere
 
 
 class Figures:

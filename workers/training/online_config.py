@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from app.rlaif.health import OnlineHealth
 from app.rlaif.online_method import OnlineMethod
 from workers.training.contracts import Optimisation
 from workers.training.online_objectives import GRPO, PPO, RLOO, Objective, OnlineDPO
@@ -40,6 +41,7 @@ class OnlineConfig(Optimisation):
     gamma: float | None = 1.0
     gae_decay: float | None = 0.95
     critic_learning_rate: float | None = None
+    health: OnlineHealth = field(default_factory=OnlineHealth)
 
     def objective(self) -> Objective:
         """Raises ValueError for a setting that the method needs and that is None."""

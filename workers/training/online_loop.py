@@ -13,12 +13,20 @@ from typing import Any
 
 import torch
 
+from app.rlaif.watch import Watch
 from workers.sampling.language_model import LanguageModel
 from workers.training.adapters import Adapters
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.contracts import Progress, RewardsMissing, StateMismatch, TrainingStopped
+from workers.training.contracts import (
+    Progress,
+    RewardsMissing,
+    StateMismatch,
+    TrainingStopped,
+    TrainingUnhealthy,
+    telling_not_finite,
+)
 from workers.training.experience import Experience, TokenValues, described, measured
-from workers.training.figures import Figures
+from workers.training.figures import Figures, peak_memory
 from workers.training.kl_control import KLControl
 from workers.training.online_config import OnlineConfig
 from workers.training.online_objectives import Part, Prepared
@@ -57,6 +65,7 @@ class OnlineLoop:
         self._scorer = CompletionScorer(policy.model)
         self._reference = CompletionScorer(copy.deepcopy(policy.model).requires_grad_(requires_grad=False))
         self._adapters = config.lora and Adapters(policy.model, config.lora, seed=config.seed, head=None)
+        self._watch = Watch(config.health, progress.alarm)
         self._control = KLControl(config.beta, config.target_kl)
         self._updates = config.epochs * config.minibatches
         self._optimisers = self._make_optimisers()
@@ -74,10 +83,18 @@ class OnlineLoop:
         """Train to the end; the state that it went on from, and its step."""
         torch.manual_seed(self._config.seed)
         self._policy.model.eval()
+        with telling_not_finite(self._progress):
+            return self._run()
+
+    def _run(self) -> tuple[LatestState, int]:
         latest = self._resume()
         first = self.done
         while self.done < self._config.steps and self.stopped_at_kl is None:
             self._step(self.done)
+            alarm = self._watch.see(self.done, self.metrics)
+            if alarm is not None:
+                self._progress.report(self.done, self._config.steps, self.metrics)
+                raise TrainingUnhealthy(alarm)
             ends = self.done == self._config.steps or self.stopped_at_kl is not None
             stopping = self._progress.should_stop()
             if stopping or ends or self.done % self._config.save_steps == 0:
@@ -117,6 +134,7 @@ class OnlineLoop:
             "seconds_rewarding": rewarded - drawn,
             "seconds_learning": time.monotonic() - rewarded,
             "tokens_per_second": float(experience.lengths.sum()) / (time.monotonic() - began),
+            "memory_bytes": peak_memory(self._policy.device),
         }
         self._control.seen(kl)
         if self._config.max_kl is not None and kl > self._config.max_kl:
@@ -202,7 +220,7 @@ class OnlineLoop:
         return optimisers
 
     def _fingerprint(self) -> str:
-        settings = asdict(self._config) | {"model_dir": None, "save_steps": None}
+        settings = asdict(self._config) | {"model_dir": None, "save_steps": None, "health": None}
         return self._source.fingerprint(settings)
 
     def _snapshot(self) -> TrainingState:
@@ -216,6 +234,7 @@ class OnlineLoop:
             "counts": self.counts,
             "beta": self._control.beta,
             "stopped_at_kl": self.stopped_at_kl,
+            "watch": self._watch.state,
         }
         return TrainingState(self.done, tensors, position)
 
@@ -231,4 +250,5 @@ class OnlineLoop:
         restore_random_state(latest.state.tensors, self._policy.device)
         self.losses, self.metrics, self.counts = list(position["losses"]), position["metrics"], position["counts"]
         self._control.beta, self.stopped_at_kl = position["beta"], position["stopped_at_kl"]
+        self._watch.restore(position["watch"])
         return latest

@@ -25,10 +25,13 @@ class EventType(StrEnum):
     RUN_CANCELLED = "run.cancelled"
     STAGE_STARTED = "stage.started"
     STAGE_SUCCEEDED = "stage.succeeded"
+    ROUNDS_STOPPED = "rounds.stopped"
+    SWEEP_SELECTED = "sweep.selected"
     CHECKPOINT_PROMOTED = "checkpoint.promoted"
     CHECKPOINT_HELD_BACK = "checkpoint.held_back"
     SHARD_ATTEMPT_FAILED = "shard.attempt_failed"
     SHARD_GIVEN_BACK = "shard.given_back"
+    HEALTH_ALARM = "health.alarm"
 
 
 def emit(session: Session, run_id: str, project_id: str, type_: str, data: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.session import SessionFactory
+from app.rlaif.health import Alarm
 from workers.lease import fenced
 from workers.scratch import scratch_directory
 from workers.stages.contract import Progress, ShardWork
@@ -30,9 +31,13 @@ class Watch:
     stop_after_reports: int | None = None
     looks: int = 0
     reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
 
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         self.reports.append((step, total, metrics))
+
+    def alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm)
 
     def should_stop(self) -> bool:
         self.looks += 1
