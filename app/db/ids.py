@@ -24,6 +24,7 @@ class Kind(StrEnum):
     SHARD = "shard"
     ANSWER_SET = "answers"
     COMPLETION = "completion"
+    REVISED_ANSWER = "revised"
     COMPARISON = "comparison"
     VERDICT = "verdict"
     SCORE = "score"

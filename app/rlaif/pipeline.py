@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.warm_start import ConstitutionalConfig
 
 CANDIDATE = "candidate"
 """In a payload: the number of the candidate of a sweep that the shard works on."""
@@ -21,6 +22,7 @@ class Queue(StrEnum):
 
 
 class PhaseName(StrEnum):
+    REVISE = "revise"
     IMPORT = "import"
     SAMPLE = "sample"
     JUDGE = "judge"
@@ -69,7 +71,9 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
             return (Phase(PhaseName.MEASURE, Queue.IO),)
         case StageKind.PREFER:
             return (Phase(PhaseName.PREFER, Queue.IO),)
-        case StageKind.WARM_START | StageKind.REWARD_MODEL | StageKind.POLICY:
+        case StageKind.WARM_START:
+            return _warm_start_phases(recipe)
+        case StageKind.REWARD_MODEL | StageKind.POLICY:
             return (Phase(PhaseName.TRAIN, Queue.GPU),)
         case StageKind.EVALUATE:
             return (
@@ -78,6 +82,13 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
                 Phase(PhaseName.JUDGE, _judge_queue(local=inputs.evaluation_judge_is_local)),
                 Phase(PhaseName.MEASURE, Queue.IO),
             )
+
+
+def _warm_start_phases(recipe: Recipe) -> tuple[Phase, ...]:
+    """A model's own answers are revised, of held-out prompts too, before it is trained on those of train prompts."""
+    training = Phase(PhaseName.TRAIN, Queue.GPU)
+    revises = isinstance(recipe.warm_start, ConstitutionalConfig)
+    return (Phase(PhaseName.REVISE, Queue.GPU), training) if revises else (training,)
 
 
 def _sample_phases(recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]:
@@ -95,7 +106,7 @@ def _judge_queue(*, local: bool) -> Queue:
 
 def plan(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[ShardPlan, ...]:
     """The shards of one phase. A payload is a range of a split's prompts, `{"split", "offset", "limit"}`, or `{}`."""
-    if phase not in (PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
+    if phase not in (PhaseName.REVISE, PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
         return (ShardPlan(0, {}, 1),)
     size = recipe.judge.prompts_per_shard if phase is PhaseName.JUDGE else recipe.sample.prompts_per_shard
     train, held_out = _counts(kind, phase, recipe, inputs)

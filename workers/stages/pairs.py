@@ -11,7 +11,7 @@ from app.repositories.preferences import trainable_preferences
 from app.rlaif.recipe import StageKind
 from workers.stages.contract import StageContext
 from workers.stages.inputs import StageInputs
-from workers.training.contracts import PreferencePair
+from workers.training.contracts import Demonstration, PreferencePair
 
 
 def preference_pairs(context: StageContext, inputs: StageInputs, *, split: Split) -> list[PreferencePair]:
@@ -40,4 +40,12 @@ def digest_of(pairs: Sequence[PreferencePair]) -> str:
     for pair in sorted(pairs, key=lambda pair: pair.id):
         fields = [pair.id, pair.first, pair.second, pair.probability, pair.weight]
         digest.update(json.dumps(fields).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def digest_of_demonstrations(demonstrations: Sequence[Demonstration]) -> str:
+    """SHA-256 over ids and texts, in the order of the ids."""
+    digest = hashlib.sha256()
+    for each in sorted(demonstrations, key=lambda demonstration: demonstration.id):
+        digest.update(json.dumps([each.id, each.completion, each.finished]).encode() + b"\n")
     return digest.hexdigest()

@@ -21,8 +21,8 @@ from app.storage import ArtifactStore, Manifest
 from workers.stages.card import write_card
 from workers.stages.contract import StageContext
 from workers.stages.inputs import StageInputs
-from workers.stages.pairs import digest_of
-from workers.training.contracts import PreferencePair
+from workers.stages.pairs import digest_of, digest_of_demonstrations
+from workers.training.contracts import Demonstration, PreferencePair
 
 STATE = ".state"
 """What a training resumes from; it is no part of the model."""
@@ -38,6 +38,7 @@ class Trained:
     metrics: dict[str, Any]
     pairs: Sequence[PreferencePair]
     backbone: ModelRow | None = None  # what a reward model started from, where that was not the policy's own start
+    demonstrations: Sequence[Demonstration] = ()
 
 
 def published(context: StageContext, kind: CheckpointKind) -> CheckpointRow | None:
@@ -53,6 +54,7 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     key = f"{folder}/{work.shard_id}-{work.token}"
     store = ArtifactStore(context.settings.artifacts_dir)
     learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
+    learned_from |= _taught(trained.demonstrations)
     clean = _without_state(trained.directory)
     write_card(
         clean,
@@ -114,6 +116,17 @@ def _backbone(model: ModelRow | None) -> dict[str, Any]:
     return {} if model is None else {"backbone": model.id, "backbone_digest": model.digest}
 
 
+def _taught(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """What was learned from demonstrations alone, no judge has had a say in."""
+    if not demonstrations:
+        return {}
+    return {
+        "judges": [],
+        "demonstrations": len(demonstrations),
+        "demonstrations_digest": digest_of_demonstrations(demonstrations),
+    }
+
+
 def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
     """What a checkpoint was learned from, by id and digest."""
     run, base = inputs.run, inputs.base_model()
@@ -124,6 +137,8 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
         "prompt_set_digest": run.prompt_set_digest,
         "base_model": base.id,
         "base_model_digest": base.digest,
+        "start_model": inputs.start_model().id,
+        "start_model_digest": inputs.start_model().digest,
         "judges": [] if inputs.judge_behind is None else [judge.id for judge in members(inputs.judge_behind)],
         "recipe_hash": context.work.recipe.content_hash(),
         "preferences": len(pairs),
@@ -135,10 +150,11 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
 def _model(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> dict[str, Any]:
     """The policy as a model, so that another run can start from it."""
     work, base = context.work, inputs.base_model()
+    made = "warm-start" if work.kind is StageKind.WARM_START else f"round-{work.round}"
     return {
         "id": new_id(Kind.MODEL),
         "project_id": work.project_id,
-        "name": f"{work.run_id}-round-{work.round}",
+        "name": f"{work.run_id}-{made}",
         "kind": ModelKind.CHECKPOINT,
         "source": f"checkpoint:{checkpoint.id}",
         "storage_key": checkpoint.storage_key,

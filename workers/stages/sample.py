@@ -11,6 +11,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import Completion, CompletionSource, Split
 from app.repositories.completions import completions_of
 from app.repositories.prompts import PromptRow
+from app.repositories.run_inputs import ModelRow
 from app.repositories.units import add_missing
 from app.rlaif.messages import Message, transcript
 from app.rlaif.pipeline import PhaseName
@@ -33,10 +34,17 @@ def run(context: StageContext) -> StageOutcome:
     return sample_shard(
         context,
         inputs,
-        storage_key=inputs.start_model().storage_key,
+        storage_key=_asked(context, inputs).storage_key,
         source=CompletionSource.BASE,
         count=config.held_out_completions if held_out else config.completions,
     )
+
+
+def _asked(context: StageContext, inputs: StageInputs) -> ModelRow:
+    """What the round starts from; but of held-out prompts the first round has the base model's completions, since every
+    evaluation compares with them, and a warm start is part of what is evaluated."""
+    held_out = context.work.payload["split"] == Split.HELD_OUT
+    return inputs.base_model() if held_out and context.work.round == 0 else inputs.start_model()
 
 
 def sample_shard(

@@ -29,6 +29,7 @@ from app.db.models.results import (
     Score,
     Verdict,
 )
+from app.db.models.revisions import RevisedAnswer
 from app.db.models.tasks import Task, TaskDocument, TaskOutcome
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
 
@@ -64,6 +65,7 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Purpose",
+    "RevisedAnswer",
     "Rubric",
     "RubricRevision",
     "Run",
