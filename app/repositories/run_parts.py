@@ -30,6 +30,11 @@ def has_preferences(session: Session, prompt_set_id: str) -> bool:
     return _any_prompt(session, prompt_set_id, Split.TRAIN, func.jsonb_array_length(Prompt.preferences) >= 1)
 
 
+def has_references(session: Session, prompt_set_id: str) -> bool:
+    """Whether any train prompt brings a reference answer that is not blank."""
+    return _any_prompt(session, prompt_set_id, Split.TRAIN, Prompt.reference.regexp_match(r"\S"))
+
+
 def has_labels(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
     """Whether any prompt, of one split or of both, brings what people say of its candidates."""
     labels = func.jsonb_array_length(Prompt.preferences) + func.jsonb_array_length(Prompt.annotations)

@@ -35,6 +35,7 @@ from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.services import gates, people_rules
+from app.services.warm_start_rules import require_teachable
 from app.storage import ArtifactStore
 
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
@@ -76,7 +77,7 @@ class Plan:
 def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, allow_circular: bool) -> None:
     """Without `store` the base model's files are not looked into.
 
-    Raises RunRefused, PeopleRefused, CircularEvaluation.
+    Raises RunRefused, PeopleRefused, WarmStartRefused, CircularEvaluation.
     """
     _require_judges(plan)
     _require_mode(session, plan)
@@ -90,6 +91,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
         _require_room(store, plan, backbone)
     _require_rewards(plan)
     _require_people(session, plan)
+    require_teachable(session, plan.recipe, prompt_set=plan.prompt_set, rubric=plan.rubric)
     if not allow_circular:
         _require_independence(session, plan)
 
@@ -310,6 +312,7 @@ def _require_room(store: ArtifactStore, plan: Plan, backbone: Model | None) -> N
     limits = [
         (f"recipe.{kind.value}.max_length", getattr(plan.recipe, kind.value).max_length, reader)
         for kind, reader in (
+            (StageKind.WARM_START, plan.base_model),
             (StageKind.PREFER, plan.base_model),
             (StageKind.REWARD_MODEL, backbone or plan.base_model),
             (StageKind.POLICY, plan.base_model),

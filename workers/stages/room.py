@@ -103,6 +103,7 @@ def _window_limit(tokenizer: Tokenizer, recipe: Recipe) -> Limit | None:
 def _training_limits(tokenizer: Tokenizer, recipe: Recipe) -> list[Limit]:
     """What the stages to come leave of their max_length, or of the window, beside one token of an answer."""
     lengths = {
+        StageKind.WARM_START: recipe.warm_start.max_length if recipe.warm_start else 0,
         StageKind.PREFER: recipe.prefer.max_length,
         StageKind.REWARD_MODEL: recipe.reward_model.max_length,
         StageKind.POLICY: recipe.policy.max_length,
