@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Limit = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
 
 
+PROGRAM_LOOKS_EVERY = 10
+
+
 class AlarmKind(StrEnum):
     """What a training's figures can say against it."""
 
@@ -152,6 +155,11 @@ class OnlineHealth(HealthConfig):
     judge_prompts: Annotated[int, Field(strict=True, ge=2, le=4096)] = Field(
         16, description="Held-out prompts that are answered at each look"
     )
+
+    def looks_every(self, *, judge_is_program: bool) -> int | None:
+        """Steps between two looks of the evaluation judge; None where it does not look."""
+        every = PROGRAM_LOOKS_EVERY if self.judge_every is None and judge_is_program else self.judge_every
+        return every or None
 
 
 _THRESHOLDS = MappingProxyType(

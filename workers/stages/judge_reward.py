@@ -6,9 +6,10 @@ and the replies that were paid for: an interrupted step draws the same answers a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -45,30 +46,46 @@ _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 
 def judge_reward(context: StageContext, inputs: StageInputs) -> Reward:
     """Rewards from -1 to 1. Raises StageRefused for a judge that rates nothing by itself."""
+    judge, rubric = inputs.training_judge(), inputs.rubric()
+    prompts = chain.from_iterable(all_prompts(context, inputs.run.prompt_set_id, split=Split.TRAIN))
+    return rating(context, judge, rubric, prompts, field="policy.reward.judge", may_lack=False)
+
+
+def rating(
+    context: StageContext,
+    judge: JudgeRow,
+    rubric: Rubric,
+    prompts: Iterable[PromptRow],
+    *,
+    field: str,
+    may_lack: bool,
+) -> Reward:
+    """What a judge thinks of answers to `prompts`, from -1 to 1.
+
+    Raises StageRefused for a judge that rates nothing by itself; `field` is the setting that asks for it. Where an
+    answer `may_lack` something to check it by it has no rating; else that is refused, too.
+    """
     from workers.training.rewards import TextReward  # torch
 
-    judge, rubric = inputs.training_judge(), inputs.rubric()
-    prompts = {
-        prompt.external_id: prompt
-        for block in all_prompts(context, inputs.run.prompt_set_id, split=Split.TRAIN)
-        for prompt in block
-    }
+    named = {prompt.external_id: prompt for prompt in prompts}
     spec = _SPEC.validate_python(judge.spec)
     if isinstance(spec, ChecksJudge):
-        return TextReward(_checked(spec, rubric, prompts))
+        return TextReward(_checked(spec, rubric, named, may_lack=may_lack))
     if Mode.POINTWISE not in modes_of(spec.kind):
         raise StageRefused(
             "judge_cannot_rate",
-            f"judge {judge.name!r} of kind {spec.kind!r} rates no single answer: set policy.reward.judge to 0, or name "
-            "a judge of kind checks, openai, anthropic or local",
+            f"judge {judge.name!r} of kind {spec.kind!r} rates no single answer: set {field} to 0, or name a judge of "
+            "kind checks, openai, anthropic or local",
         )
-    return JudgeReward(context, judge, rubric, prompts)
+    return JudgeReward(context, judge, rubric, named)
 
 
-def _checked(spec: ChecksJudge, rubric: Rubric, prompts: Mapping[str, PromptRow]) -> Callable[[Rollout], float]:
+def _checked(
+    spec: ChecksJudge, rubric: Rubric, prompts: Mapping[str, PromptRow], *, may_lack: bool
+) -> Callable[[Rollout], float | None]:
     own = Rubric(criteria=spec.criteria) if spec.criteria else None
 
-    def score(rollout: Rollout) -> float:
+    def score(rollout: Rollout) -> float | None:
         prompt = prompts[rollout.prompt.id]
         asked = user_text(tuple(Message.model_validate(message) for message in prompt.messages))
         try:
@@ -76,6 +93,8 @@ def _checked(spec: ChecksJudge, rubric: Rubric, prompts: Mapping[str, PromptRow]
                 own or criteria_for(rubric, prompt), rollout.text, prompt=asked, reference=prompt.reference
             )
         except NothingToCheck as error:
+            if may_lack:
+                return None
             raise StageRefused("judge_misconfigured", f"prompt {prompt.external_id!r}: {error}") from error
         return 2 * found.total - 1
 

@@ -10,6 +10,7 @@ from app.repositories.checkpoints import latest_checkpoint
 from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.recipe import StageKind
 from workers.stages.contract import StageContext, StageRefused
+from workers.stages.held_out import held_out
 from workers.stages.inputs import StageInputs, all_prompts
 from workers.stages.judge_reward import judge_reward
 from workers.stages.publish import Trained
@@ -40,6 +41,7 @@ def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig
             directory,
             context.progress,
             critic_dir=None if context.work.recipe.reward_model.backbone else reward_model,  # of the policy's tokens
+            held_out=held_out(context, inputs, recipe),
         ),
         directory,
     )

@@ -15,6 +15,7 @@ from workers.sampling.decoding import Drawing
 from workers.training.checkpoint import load_policy, load_scalar_model, save_model
 from workers.training.contracts import Progress
 from workers.training.experience import TokenValues
+from workers.training.looks import HeldOut, Looks
 from workers.training.online_config import OnlineConfig
 from workers.training.online_loop import OnlineLoop
 from workers.training.pairs import within_window
@@ -46,12 +47,15 @@ def train_online(
     progress: Progress,
     *,
     critic_dir: Path | None = None,
+    held_out: HeldOut | None = None,
 ) -> OnlineResult:
     """Train the model of `config.model_dir` on its own answers to `prompts` and write it to `out_dir`.
 
-    `critic_dir` is what PPO's critic starts from, a reward model for choice; the policy's start where it is None.
+    `critic_dir` is what PPO's critic starts from, a reward model for choice; the policy's start where it is None. With
+    `held_out` somebody else looks at the policy as it learns.
     `out_dir/.state` is what a later call with the same arguments resumes from. Raises `NoTrainingData`,
-    `NonFiniteLoss`, `RewardsMissing`, `TrainingStopped`, `StateMismatch`, and what `reward` raises.
+    `NonFiniteLoss`, `TrainingUnhealthy`, `RewardsMissing`, `TrainingStopped`, `StateMismatch`, and what `reward` and
+    the judge of `held_out` raise.
     """
     policy = load_policy(config.model_dir)
     source = RolloutSource(
@@ -73,6 +77,7 @@ def train_online(
         policy,
         source,
         reward,
+        looks=None if held_out is None else Looks(config, policy, held_out),
         critic=None if critic is None else TokenValues(critic.model, shares_prompts=critic.shares_prompts),
         state_dir=out_dir / ".state",
         progress=progress,

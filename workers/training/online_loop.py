@@ -28,6 +28,7 @@ from workers.training.contracts import (
 from workers.training.experience import Experience, TokenValues, described, measured
 from workers.training.figures import Figures, peak_memory
 from workers.training.kl_control import KLControl
+from workers.training.looks import Looks
 from workers.training.online_config import OnlineConfig
 from workers.training.online_objectives import Part, Prepared
 from workers.training.optimiser import (
@@ -56,10 +57,12 @@ class OnlineLoop:
         reward: Reward,
         *,
         critic: TokenValues | None,
+        looks: Looks | None,
         state_dir: Path,
         progress: Progress,
     ) -> None:
         self._config, self._policy, self._source, self._reward = config, policy, source, reward
+        self._looks = looks
         self._critic, self._state_dir, self._progress = critic, state_dir, progress
         self._objective = config.objective()
         self._scorer = CompletionScorer(policy.model)
@@ -89,8 +92,11 @@ class OnlineLoop:
     def _run(self) -> tuple[LatestState, int]:
         latest = self._resume()
         first = self.done
+        if self._looks is not None:
+            self._looks.begin()
         while self.done < self._config.steps and self.stopped_at_kl is None:
             self._step(self.done)
+            self._look()
             alarm = self._watch.see(self.done, self.metrics)
             if alarm is not None:
                 self._progress.report(self.done, self._config.steps, self.metrics)
@@ -103,6 +109,11 @@ class OnlineLoop:
             if stopping and not ends:
                 raise TrainingStopped(self.done, self._config.steps)
         return latest, first
+
+    def _look(self) -> None:
+        if self._looks is not None and self._looks.due(self.done, of=self._config.steps):
+            began = time.monotonic()
+            self.metrics |= {**self._looks.look(), "seconds_looking": time.monotonic() - began}
 
     def merge(self, out_dir: Path) -> None:
         """Save the adapters, if there are any, by themselves and leave the policy merged. Raises `MergeDiffers`."""
@@ -235,6 +246,7 @@ class OnlineLoop:
             "beta": self._control.beta,
             "stopped_at_kl": self.stopped_at_kl,
             "watch": self._watch.state,
+            "first_look": None if self._looks is None else self._looks.first,
         }
         return TrainingState(self.done, tensors, position)
 
@@ -251,4 +263,6 @@ class OnlineLoop:
         self.losses, self.metrics, self.counts = list(position["losses"]), position["metrics"], position["counts"]
         self._control.beta, self.stopped_at_kl = position["beta"], position["stopped_at_kl"]
         self._watch.restore(position["watch"])
+        if self._looks is not None:
+            self._looks.first = position["first_look"]
         return latest
