@@ -23,8 +23,10 @@ class CheckpointRow:
     metrics: dict[str, Any]
 
 
-def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: CheckpointKind) -> CheckpointRow | None:
-    """The checkpoint with the most steps."""
+def latest_checkpoint(
+    session: Session, run_id: str, *, round_: int, kind: CheckpointKind, candidate: int = 0
+) -> CheckpointRow | None:
+    """The checkpoint with the most steps; of a sweep's policies one candidate's."""
     row = session.execute(
         select(
             Checkpoint.id,
@@ -34,7 +36,12 @@ def latest_checkpoint(session: Session, run_id: str, *, round_: int, kind: Check
             Checkpoint.digest,
             Checkpoint.metrics,
         )
-        .where(Checkpoint.run_id == run_id, Checkpoint.round == round_, Checkpoint.kind == kind)
+        .where(
+            Checkpoint.run_id == run_id,
+            Checkpoint.round == round_,
+            Checkpoint.kind == kind,
+            Checkpoint.candidate == candidate,
+        )
         .order_by(Checkpoint.step.desc())
         .limit(1)
     ).first()
@@ -54,6 +61,14 @@ def digests(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The digests of some checkpoints, by their ids."""
     rows = session.execute(select(Checkpoint.id, Checkpoint.digest).where(Checkpoint.id.in_(ids)))
     return {row.id: row.digest for row in rows}
+
+
+def set_selected(session: Session, run_id: str, *, round_: int, checkpoint_id: str) -> None:
+    """Of the policies of a round, note with which it goes on."""
+    query = update(Checkpoint).where(
+        Checkpoint.run_id == run_id, Checkpoint.round == round_, Checkpoint.kind == CheckpointKind.POLICY
+    )
+    session.execute(query.values(selected=Checkpoint.id == checkpoint_id))
 
 
 def set_promotion(session: Session, checkpoint_id: str, found: Promotion) -> None:

@@ -29,6 +29,7 @@ class CompletionRow:
     reward: float | None
     turns: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
+    candidate: int = 0
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -54,6 +55,7 @@ _COLUMNS = (
     Completion.reward,
     Completion.turns,
     Completion.finish_reason,
+    Completion.candidate,
 )
 
 
@@ -65,11 +67,13 @@ def completions_of(
     split: Split,
     sources: Collection[CompletionSource],
     prompt_ids: Collection[str],
+    candidate: int = 0,
 ) -> list[CompletionRow]:
-    """The completions of some prompts, by prompt, source and position."""
+    """The completions of some prompts, by prompt, source and position; of a sweep's policies one candidate's."""
     query = select(*_COLUMNS).where(
         Completion.run_id == run_id,
         Completion.round == round_,
+        Completion.candidate == candidate,
         Completion.split == split,
         Completion.source.in_(sources),
         among(Completion.prompt_id, prompt_ids),
@@ -83,7 +87,9 @@ def completions_by_id(session: Session, ids: Collection[str]) -> dict[str, Compl
     return {row.id: CompletionRow(**row._mapping) for row in rows}
 
 
-def set_rewards(session: Session, rewards: Mapping[str, float]) -> None:
-    """Write the reward model's score of each completion id."""
-    if rewards:
-        session.execute(update(Completion), [{"id": id_, "reward": reward} for id_, reward in rewards.items()])
+def set_rewards(session: Session, rewards: Mapping[str, float], *, spreads: Mapping[str, float] | None = None) -> None:
+    """Write the reward model's score of each completion id, and how far an ensemble's members spread around it."""
+    known = spreads or {}
+    rows = [{"id": id_, "reward": reward, "reward_spread": known.get(id_)} for id_, reward in rewards.items()]
+    if rows:
+        session.execute(update(Completion), rows)

@@ -8,10 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.sweep import candidates, evaluated
 from app.rlaif.warm_start import ConstitutionalConfig
 
 CANDIDATE = "candidate"
 """In a payload: the number of the candidate of a sweep that the shard works on."""
+
+
+CANDIDATES = "candidates"
+"""In a stage's metrics: those of each candidate, by its number."""
 
 
 class Queue(StrEnum):
@@ -82,6 +87,8 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
                 Phase(PhaseName.JUDGE, _judge_queue(local=inputs.evaluation_judge_is_local)),
                 Phase(PhaseName.MEASURE, Queue.IO),
             )
+        case StageKind.SCORE:
+            return (Phase(PhaseName.SCORE, Queue.GPU),)
 
 
 def _warm_start_phases(recipe: Recipe) -> tuple[Phase, ...]:
@@ -105,13 +112,49 @@ def _judge_queue(*, local: bool) -> Queue:
 
 
 def plan(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[ShardPlan, ...]:
-    """The shards of one phase. A payload is a range of a split's prompts, `{"split", "offset", "limit"}`, or `{}`."""
-    if phase not in (PhaseName.REVISE, PhaseName.IMPORT, PhaseName.SAMPLE, PhaseName.JUDGE):
-        return (ShardPlan(0, {}, 1),)
-    size = recipe.judge.prompts_per_shard if phase is PhaseName.JUDGE else recipe.sample.prompts_per_shard
+    """The shards of one phase. A payload is a range of a split's prompts, `{"split", "offset", "limit"}`, or `{}`.
+
+    What is done for each candidate of a sweep has these shards once a candidate, and its number in them.
+    """
+    payloads = list(_payloads(kind, phase, recipe, inputs))
+    if (numbers := _swept(kind, phase, recipe)) is not None:
+        payloads = [{**payload, CANDIDATE: number} for number in numbers for payload in payloads]
+    return tuple(ShardPlan(i, payload, payload.get("limit", 1)) for i, payload in enumerate(payloads))
+
+
+def _payloads(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> Iterator[dict[str, Any]]:
+    if (size := _prompts_per_shard(kind, phase, recipe)) is None:
+        yield {}
+        return
     train, held_out = _counts(kind, phase, recipe, inputs)
-    ranges = [*_ranges("train", train, size), *_ranges("held_out", held_out, size)]
-    return tuple(ShardPlan(i, payload, payload["limit"]) for i, payload in enumerate(ranges))
+    yield from _ranges("train", train, size)
+    yield from _ranges("held_out", held_out, size)
+
+
+def _prompts_per_shard(kind: StageKind, phase: PhaseName, recipe: Recipe) -> int | None:
+    """None for a phase that is one shard."""
+    if kind is StageKind.SCORE and recipe.score is not None:
+        return recipe.score.prompts_per_shard
+    match phase:
+        case PhaseName.JUDGE:
+            return recipe.judge.prompts_per_shard
+        case PhaseName.REVISE | PhaseName.IMPORT | PhaseName.SAMPLE:
+            return recipe.sample.prompts_per_shard
+        case _:
+            return None
+
+
+def _swept(kind: StageKind, phase: PhaseName, recipe: Recipe) -> tuple[int, ...] | None:
+    """The candidates that a phase works on, one by one; None where it does not tell them apart."""
+    if recipe.sweep is None or phase is PhaseName.MEASURE:
+        return None
+    match kind:
+        case StageKind.POLICY:
+            return tuple(range(len(candidates(recipe))))
+        case StageKind.EVALUATE:
+            return evaluated(recipe)
+        case _:
+            return None
 
 
 def _counts(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 from app.rlaif.modes import Mode
 from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.rounds import RoundsConfig
+from app.rlaif.scoring import ScoreConfig
 from app.rlaif.sections import (
     CalibrateConfig,
     EvaluateConfig,
@@ -31,7 +32,8 @@ RECIPE_VERSION: Literal[1] = 1
 class StageKind(StrEnum):
     """The stages of a round, in the order in which they run.
 
-    `warm_start` is in the first round alone; `calibrate` ends a calibration and is in no other run.
+    `warm_start` is in the first round alone; `calibrate` ends a calibration, `score` is all of a scoring, and both are
+    in no other run.
     """
 
     WARM_START = "warm_start"
@@ -42,6 +44,7 @@ class StageKind(StrEnum):
     REWARD_MODEL = "reward_model"
     POLICY = "policy"
     EVALUATE = "evaluate"
+    SCORE = "score"
 
 
 class GatesConfig(Section):
@@ -93,9 +96,9 @@ _NO_RESULT: dict[str, Any] = {
     "sample": {"prompts_per_shard"},
     "judge": {"prompts_per_shard", "cache", "cache_max_age_days"},
     "evaluate": {"gates"},
-    "reward_model": {"save_steps"},
-    "policy": {"save_steps"},
-    "warm_start": {"save_steps"},
+    "reward_model": {"save_steps", "health"},
+    "policy": {"save_steps", "health"},
+    "warm_start": {"save_steps", "health"},
 }
 
 
@@ -132,6 +135,9 @@ class Recipe(Section):
     calibrate: CalibrateConfig | None = Field(
         None, description="Set by POST /v1/calibrations alone: the run measures its judge and trains nothing"
     )
+    score: ScoreConfig | None = Field(
+        None, description="Set by POST /v1/checkpoints/{id}/scores alone: the run scores texts and does nothing else"
+    )
 
     @model_validator(mode="after")
     def _calibration_ends_with_itself(self) -> Self:
@@ -141,6 +147,12 @@ class Recipe(Section):
             )
         if self.calibrate is not None and self.sample.source != "prompt_set":
             raise ValueError("a calibration needs sample.source prompt_set: people's labels refer to candidates")
+        return self
+
+    @model_validator(mode="after")
+    def _scoring_is_all(self) -> Self:
+        if (self.score is not None) != (self.stop_after is StageKind.SCORE):
+            raise ValueError("score and stop_after 'score' are of scorings: make one by POST /v1/checkpoints/{id}/scores")
         return self
 
     @model_validator(mode="after")
@@ -190,13 +202,20 @@ class Recipe(Section):
         rewarded = any(isinstance(policy, OnlinePolicyConfig) and policy.reward.judge > 0 for policy in policies)
         return StageKind.POLICY in self.stages() and rewarded
 
+    def stages_of(self, round_: int) -> tuple[StageKind, ...]:
+        """The stages of one round, in order: the first alone has a warm start."""
+        return tuple(kind for kind in self.stages() if round_ == 0 or kind is not StageKind.WARM_START)
+
     def stages(self) -> tuple[StageKind, ...]:
         """The stages that this recipe runs, in order."""
+        if self.score is not None:
+            return (StageKind.SCORE,)
         kinds = tuple(StageKind)
         return tuple(
             kind
             for kind in kinds[: kinds.index(self.stop_after) + 1]
             if not (kind is StageKind.JUDGE and self.prefer.source == "prompt_set")
             and not (kind is StageKind.CALIBRATE and self.calibrate is None)
+            and kind is not StageKind.SCORE
             and not (kind is StageKind.WARM_START and self.warm_start is None)
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app.rlaif.modes import Mode
-from app.rlaif.promotion import PromotionGates
+from app.rlaif.promotion import PromotionGates, TaskName
 
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
@@ -123,9 +123,25 @@ class EvaluateConfig(Section):
     gates: PromotionGates = Field(
         PromotionGates(), description="What the policy must show to be promoted; a gate that fails fails no run"
     )
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1, max_length=50)] | None = Field(
+        None,
+        description="Capability tasks by id or name: asked of the base model and of the policy, as POST /v1/tasks made "
+        "them",
+        examples=[["facts"]],
+    )
     candidate: Annotated[int, Field(strict=True, ge=0)] | None = Field(
         None, description="Of a sweep whose policies another run trained: the one candidate to measure; null: all"
     )
+
+    @model_validator(mode="after")
+    def _tasks_are_asked_once(self) -> Self:
+        asked = self.tasks or ()
+        if twice := sorted({name for name in asked if asked.count(name) > 1}):
+            raise ValueError(f"tasks: named twice: {', '.join(twice)}")
+        for name in self.gates.maximum_task_regression:
+            if name not in asked:
+                raise ValueError(f"gates.maximum_task_regression asks for task {name!r}: name it in evaluate.tasks too")
+        return self
 
 
 class CalibrateConfig(Section):

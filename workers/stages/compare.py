@@ -81,5 +81,5 @@ def _completion_ids(rows: Iterable[ComparisonRow]) -> set[str]:
 
 
 def _unit_order(item: Compared) -> tuple[Any, ...]:
-    places = sorted((row.source, row.position) for row in (item.first, item.second))
+    places = sorted((row.source, row.candidate, row.position) for row in (item.first, item.second))
     return (item.prompt.position, item.row.purpose, places, item.first.position)

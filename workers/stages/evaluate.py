@@ -1,4 +1,7 @@
-"""Measures the policy against the base model on held-out prompts: sample, score, judge, measure."""
+"""Measures the policy against the base model on held-out prompts: sample, score, judge, measure.
+
+The candidates of a sweep answer the same prompts with the same seeds and meet the same base completions.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ from app.rlaif.best_of_n import best_of_n
 from app.rlaif.evidence import RewardDifference
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
+from app.rlaif.sweep import evaluated
+from workers.stages.capability import task_results
 from workers.stages.compare import Block, Compared, compared, comparison_unit
-from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.conclusion import conclude
+from workers.stages.contract import ShardWork, StageContext, StageOutcome, StageRefused
 from workers.stages.divergence import Match, divergence
 from workers.stages.docket import Docket
-from workers.stages.evaluation import measure
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
 from workers.stages.pairing import Pairing
 from workers.stages.panel import instrument_of, put
@@ -29,8 +34,6 @@ from workers.stages.sample import sample_shard
 from workers.stages.training import ends_explained
 from workers.stages.weights import model_directory
 from workers.training.contracts import Conversation
-
-STAGES = {CheckpointKind.POLICY: StageKind.POLICY, CheckpointKind.REWARD_MODEL: StageKind.REWARD_MODEL}
 
 
 def run(context: StageContext) -> StageOutcome:
@@ -44,26 +47,32 @@ def run(context: StageContext) -> StageOutcome:
         case PhaseName.JUDGE:
             return judge_shard(context, inputs)
         case _:
-            return measure(context, inputs, policy_checkpoint(context, inputs))
+            return conclude(context, inputs, policies(context, inputs))
 
 
-def policy_checkpoint(context: StageContext, inputs: StageInputs) -> CheckpointRow:
-    """Raises StageRefused when there is no policy to evaluate."""
-    found = _checkpoint(context, inputs, CheckpointKind.POLICY)
-    if found is None:
+def policies(context: StageContext, inputs: StageInputs) -> dict[int, CheckpointRow]:
+    """What there is to evaluate, by candidate; without a sweep it is candidate 0. Raises StageRefused without any."""
+    numbers = evaluated(context.work.recipe)
+    found = {number: _policy(context, inputs, number) for number in numbers}
+    trained = {number: row for number, row in found.items() if row is not None}
+    if not trained:
         raise StageRefused("no_policy", f"run {context.work.run_id} has no policy checkpoint to evaluate: train one")
-    return found
+    return trained
 
 
 def sample_policy(context: StageContext, inputs: StageInputs) -> StageOutcome:
-    """The policy's completions of one range of held-out prompts."""
-    return sample_shard(
+    """The policy's completions of one range of held-out prompts; none of a candidate whose training failed."""
+    work = context.work
+    if (checkpoint := policies(context, inputs).get(work.candidate)) is None:
+        return StageOutcome(work.payload["limit"])
+    done = sample_shard(
         context,
         inputs,
-        storage_key=policy_checkpoint(context, inputs).storage_key,
+        storage_key=checkpoint.storage_key,
         source=CompletionSource.POLICY,
-        count=context.work.recipe.evaluate.completions,
+        count=work.recipe.evaluate.completions,
     )
+    return done if _is_first(work) else StageOutcome(done.units)  # prompts that are too long are counted once
 
 
 def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
@@ -83,17 +92,21 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
         for one in _answered(context, inputs, prompts)
     ]
     matches = [match for one in answered for match in one.matches()]
-    if not matches:
+    checkpoint = policies(context, inputs).get(context.work.candidate)
+    if checkpoint is None or not matches:
         return StageOutcome(0)
-    gone = divergence(context, inputs, policy_checkpoint(context, inputs), matches)
+    gone = divergence(context, inputs, checkpoint, matches)
     stop_if_asked(context)
     metrics = {"divergence": gone.model_dump(mode="json"), **_scored(context, inputs, answered)}
+    metrics["tasks"] = {
+        name: found.model_dump(mode="json") for name, found in task_results(context, inputs, checkpoint).items()
+    }
     return StageOutcome(len(matches), metrics)
 
 
 def _scored(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> dict[str, Any]:
     """By the reward model of this round; nothing where it has none."""
-    if (checkpoint := _checkpoint(context, inputs, CheckpointKind.REWARD_MODEL)) is None:
+    if (checkpoint := _checkpoint(context, inputs.behind[StageKind.REWARD_MODEL], CheckpointKind.REWARD_MODEL)) is None:
         return {}
     matches = [match for one in answered for match in one.matches()]
     rewards = _rewards(context, checkpoint, answered)
@@ -125,12 +138,20 @@ def _answered(context: StageContext, inputs: StageInputs, prompts: Sequence[Prom
     """The base completions are the first round's, in every round: rounds are comparable, prompt by prompt."""
     work = context.work
     base = _completions(context, inputs.first[StageKind.SAMPLE], CompletionSource.BASE, prompts, round_=0)
-    policy = _completions(context, work.run_id, CompletionSource.POLICY, prompts, round_=work.round)
+    policy = _completions(
+        context, work.run_id, CompletionSource.POLICY, prompts, round_=work.round, candidate=work.candidate
+    )
     return [Answered(prompt, policy.get(prompt.id, ()), base.get(prompt.id, ())) for prompt in prompts]
 
 
 def _completions(
-    context: StageContext, run_id: str, source: CompletionSource, prompts: Sequence[PromptRow], *, round_: int
+    context: StageContext,
+    run_id: str,
+    source: CompletionSource,
+    prompts: Sequence[PromptRow],
+    *,
+    round_: int,
+    candidate: int = 0,
 ) -> dict[str, list[CompletionRow]]:
     """Held-out completions by prompt id, in the order of their positions."""
     with context.read() as session:
@@ -141,6 +162,7 @@ def _completions(
             split=Split.HELD_OUT,
             sources=(source,),
             prompt_ids=[prompt.id for prompt in prompts],
+            candidate=candidate,
         )
     found: dict[str, list[CompletionRow]] = {}
     for row in rows:
@@ -154,13 +176,24 @@ def _blocks(context: StageContext, inputs: StageInputs) -> Iterator[Block]:
 
 
 def _compare(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> list[Compared]:
-    """Make the comparisons that are missing and read all of them."""
+    """Make the comparisons that are missing and read all that are this shard's."""
     work = context.work
     rows = list(_units(context, inputs, prompts))
     with context.transaction() as session:
         add_missing(session, Comparison, rows)
     with context.read() as session:
-        return compared(session, work.run_id, round_=work.round, purposes=(Purpose.EVALUATION,), prompts=prompts)
+        found = compared(session, work.run_id, round_=work.round, purposes=(Purpose.EVALUATION,), prompts=prompts)
+    return [item for item in found if _is_own(work, item)]
+
+
+def _is_own(work: ShardWork, item: Compared) -> bool:
+    """Whether the candidate is in it; what the base model makes of itself is asked once, with the first candidate."""
+    policies = [row.candidate for row in (item.first, item.second) if row.source is CompletionSource.POLICY]
+    return work.candidate in policies if policies else _is_first(work)
+
+
+def _is_first(work: ShardWork) -> bool:
+    return work.candidate == evaluated(work.recipe)[0]
 
 
 def _units(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptRow]) -> Iterator[dict[str, Any]]:
@@ -169,7 +202,8 @@ def _units(context: StageContext, inputs: StageInputs, prompts: Sequence[PromptR
     answered = _answered(context, inputs, prompts)
     principles = inputs.rubric().principles
     sides = [(match.prompt, match.policy, match.base) for one in answered for match in one.matches()]
-    sides += [(one.prompt, *control) for one in answered if (control := _two_distinct(one.base))]
+    if _is_first(work):
+        sides += [(one.prompt, *control) for one in answered if (control := _two_distinct(one.base))]
     for prompt, one, other in sides:
         pairing = Pairing(work.recipe.seed, (0, prompt.external_id))
         pair = pairing.oriented(one, other)
@@ -186,7 +220,7 @@ def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, 
 
 def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequence[Answered]) -> dict[str, float]:
     """By completion id; one that exceeds the reward model's window with its prompt has none. Raises GiveBack."""
-    from workers.training.reward_model import score  # torch
+    from workers.training.scoring import score  # torch
 
     answers = {
         row.id: Conversation(one.prompt.messages, row.text, one.prompt.tools)
@@ -203,7 +237,7 @@ def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequenc
 def _own(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> list[str]:
     """The completions of this run: another run's rows are read and never written."""
     own = [row.id for one in answered for row in one.policy]
-    if inputs.first[StageKind.SAMPLE] == context.work.run_id:
+    if inputs.first[StageKind.SAMPLE] == context.work.run_id and _is_first(context.work):
         own += [row.id for one in answered for row in one.base]
     return own
 
@@ -214,7 +248,12 @@ def _difference(pairs: Sequence[tuple[float, float]]) -> RewardDifference:
     return RewardDifference(policy_mean=policy, base_mean=base, difference=policy - base, win_rate=wins)
 
 
-def _checkpoint(context: StageContext, inputs: StageInputs, kind: CheckpointKind) -> CheckpointRow | None:
-    run_id = inputs.behind[STAGES[kind]]
+def _policy(context: StageContext, inputs: StageInputs, candidate: int) -> CheckpointRow | None:
+    return _checkpoint(context, inputs.behind[StageKind.POLICY], CheckpointKind.POLICY, candidate=candidate)
+
+
+def _checkpoint(
+    context: StageContext, run_id: str, kind: CheckpointKind, *, candidate: int = 0
+) -> CheckpointRow | None:
     with context.read() as session:
-        return latest_checkpoint(session, run_id, round_=context.work.round, kind=kind)
+        return latest_checkpoint(session, run_id, round_=context.work.round, kind=kind, candidate=candidate)

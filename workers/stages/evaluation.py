@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from app.db.ids import Kind, new_id
-from app.db.models import CompletionSource, Evaluation, Judge, Purpose, RubricRevision, Run, Stage
-from app.repositories.checkpoints import CheckpointRow, set_promotion
+from app.db.models import CompletionSource, Judge, Purpose, RubricRevision, Run, Stage
 from app.repositories.completions import completions_by_id
 from app.repositories.prompts import prompts_by_id
 from app.repositories.run_inputs import members
-from app.repositories.units import add_missing
 from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
 from app.rlaif.comparison import Answer
@@ -26,20 +23,22 @@ from app.rlaif.evidence import (
     EvaluationMetrics,
     Example,
     LengthDifference,
-    Promotion,
     Refusals,
     RewardDifference,
     WinRate,
 )
-from app.rlaif.length_control import Contest, length_controlled
+from app.rlaif.length_control import OUTCOMES, Contest, length_controlled
+from app.rlaif.pipeline import CANDIDATES
 from app.rlaif.promotion import promotion
 from app.rlaif.recipe import StageKind
 from app.rlaif.refusals import is_refusal, refusals
 from app.rlaif.seeds import derive_seed
+from app.rlaif.selection import Outcomes
+from app.rlaif.significance import holm
 from app.rlaif.statistics import distribution, length_difference, win_rate
-from app.services.engine import EventType, emit
+from app.rlaif.task_evidence import TaskResult
 from app.services.run_rules import is_circular, weights_of, with_teachers
-from workers.stages.contract import StageContext, StageOutcome, StageRefused
+from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
 from workers.stages.panel import instrument_of
@@ -67,8 +66,29 @@ class Meeting:
         return None if self.probability is None else lean(self.probability)
 
 
-def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow) -> StageOutcome:
-    """Write the evaluation. Raises StageRefused when verdicts are missing beyond the recipe's floor, or altogether."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one policy showed, and the outcomes that its win rate rests on."""
+
+    metrics: EvaluationMetrics
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What is measured without a policy, and holds for all that are measured together."""
+
+    control: WinRate | None
+    chosen_by_reward: WinRate | None
+    disagreement: float | None
+    circular: bool
+
+
+def measure(context: StageContext, inputs: StageInputs, candidates: Collection[int]) -> tuple[dict[int, Measured], int]:
+    """Each policy that has a valid comparison, by candidate, and how many comparisons were read.
+
+    Raises StageRefused when verdicts are missing beyond the recipe's floor, or altogether.
+    """
     work, judge = context.work, inputs.evaluation_judge()
     with context.read() as session:
         reader = instrument_of(session, judge, calibration=None)
@@ -81,35 +101,74 @@ def measure(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRo
         round_=work.round,
         instrument=reader,
     )
-    instrument = behaviour(readings)
-    require_coverage(instrument, floor=work.recipe.evaluate.minimum_coverage, judge=judge, part="evaluate")
-    meetings = [_meeting(reading) for reading in readings]
-    contests = [item for item in meetings if item.ours.source is CompletionSource.POLICY]
-    controls = [item for item in meetings if item.ours.source is not CompletionSource.POLICY]
-    overall = _controlled(context, contests)
-    if overall is None:
+    floor = work.recipe.evaluate.minimum_coverage
+    require_coverage(behaviour(readings), floor=floor, judge=judge, part="evaluate")
+    sides = [(reading, _meeting(reading)) for reading in readings]
+    controls = [pair for pair in sides if pair[1].ours.source is not CompletionSource.POLICY]
+    common = _common(context, inputs, [item for _, item in controls])
+    found = {}
+    for candidate in candidates:
+        contests = [pair for pair in sides if _is_of(pair[1], candidate)]
+        metrics = _metrics(context, common, candidate, [item for _, item in contests], [*controls, *contests])
+        if metrics is not None:
+            found[candidate] = Measured(metrics, _outcomes([item for _, item in contests]))
+    if not found:
         raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
-    by_cohort, scored = _by_cohort(context, contests), _scored(context)
-    metrics = EvaluationMetrics(
+    return found, len(readings)
+
+
+def _is_of(meeting: Meeting, candidate: int) -> bool:
+    return meeting.ours.source is CompletionSource.POLICY and meeting.ours.candidate == candidate
+
+
+def _common(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> _Common:
+    return _Common(
+        control=_win_rate(context, controls),
+        chosen_by_reward=_win_rate(context, map(_by_reward, controls)),
+        disagreement=_disagreement(context, inputs, controls),
+        circular=_circular(context, inputs),
+    )
+
+
+def _metrics(
+    context: StageContext,
+    common: _Common,
+    candidate: int,
+    contests: Sequence[Meeting],
+    judged: Sequence[tuple[Reading, Meeting]],
+) -> EvaluationMetrics | None:
+    """None without a valid comparison."""
+    if (overall := _controlled(context, contests)) is None:
+        return None
+    by_cohort, scored = _by_cohort(context, contests), _scored(context, candidate)
+    tasks = {name: TaskResult.model_validate(found) for name, found in scored.get("tasks", {}).items()}
+    return EvaluationMetrics(
         win_rate=overall,
         by_cohort=by_cohort,
-        control=_win_rate(context, controls),
-        judge=instrument,
+        control=common.control,
+        judge=behaviour(reading for reading, _ in judged),
         length=_length(contests),
         reward=None if (reward := scored.get("reward")) is None else RewardDifference.model_validate(reward),
         divergence=None if (gone := scored.get("divergence")) is None else Divergence.model_validate(gone),
-        disagreement_with_training_judge=_disagreement(context, inputs, controls),
-        circular=_circular(context, inputs),
+        disagreement_with_training_judge=common.disagreement,
+        circular=common.circular,
         examples=_examples(context, contests),
         tokens=_distribution(contests, lambda side: side.length),
         rewards=_distribution(contests, lambda side: side.reward),
         best_of_n=[BestOfN.model_validate(figure) for figure in scored.get("best_of_n", ())],
-        chosen_by_reward=_win_rate(context, map(_by_reward, controls)),
+        chosen_by_reward=common.chosen_by_reward,
         refusals=_refusals(context, contests),
-        promotion=promotion(work.recipe.evaluate.gates, overall, by_cohort),
+        tasks=tasks,
+        promotion=promotion(context.work.recipe.evaluate.gates, overall, by_cohort, tasks),
     )
-    _save(context, checkpoint, judge.id, metrics)
-    return StageOutcome(len(readings), metrics.model_dump(mode="json", exclude={"examples"}))
+
+
+def _outcomes(contests: Iterable[Meeting]) -> Outcomes:
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for item in contests:
+        if item.outcome is not None:
+            found[item.unit][item.ours.position] = OUTCOMES[item.outcome]
+    return found
 
 
 def _meeting(reading: Reading) -> Meeting:
@@ -158,7 +217,9 @@ def _rng(context: StageContext) -> np.random.Generator:
 def _by_cohort(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, WinRate]:
     cohorts = sorted({meeting.cohort for meeting in meetings})
     rates = {name: _controlled(context, [item for item in meetings if item.cohort == name]) for name in cohorts}
-    return {name: rate for name, rate in rates.items() if rate is not None}
+    found = {name: rate for name, rate in rates.items() if rate is not None}
+    adjusted = holm({name: rate.p_value for name, rate in found.items() if rate.p_value is not None})
+    return {name: rate.model_copy(update={"holm_p_value": adjusted[name]}) for name, rate in found.items()}
 
 
 def _length(meetings: Iterable[Meeting]) -> LengthDifference:
@@ -190,10 +251,12 @@ def _refusals(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, R
     return {cohort: refusals(found) for cohort, found in sorted(refused.items())}
 
 
-def _scored(context: StageContext) -> dict[str, Any]:
-    """What the score phase measured; without a reward model nothing."""
+def _scored(context: StageContext, candidate: int) -> dict[str, Any]:
+    """What the score phase measured of a policy."""
     with context.read() as session:
-        return dict(session.get_one(Stage, context.work.stage_id).metrics)
+        known = session.get_one(Stage, context.work.stage_id).metrics
+    of_candidates: dict[str, dict[str, Any]] = known.get(CANDIDATES, {})
+    return of_candidates.get(str(candidate), {}) if context.work.recipe.sweep else dict(known)
 
 
 def _by_reward(meeting: Meeting) -> Meeting:
@@ -257,27 +320,3 @@ def _examples(context: StageContext, meetings: Sequence[Meeting]) -> list[Exampl
         )
         for item in chosen
     ]
-
-
-def _save(context: StageContext, checkpoint: CheckpointRow, judge_id: str, metrics: EvaluationMetrics) -> None:
-    work = context.work
-    row: dict[str, Any] = {
-        "id": new_id(Kind.EVALUATION),
-        "project_id": work.project_id,
-        "run_id": work.run_id,
-        "round": work.round,
-        "checkpoint_id": checkpoint.id,
-        "judge_id": judge_id,
-        "metrics": metrics.model_dump(mode="json"),
-    }
-    with context.transaction() as session:
-        added = add_missing(session, Evaluation, [row])
-        decides = checkpoint.run_id == work.run_id and work.recipe.rounds is None  # rounds decide at their end
-        if added and metrics.promotion is not None and decides:
-            set_promotion(session, checkpoint.id, metrics.promotion)
-            type_ = EventType.CHECKPOINT_PROMOTED if metrics.promotion.promoted else EventType.CHECKPOINT_HELD_BACK
-            emit(session, work.run_id, work.project_id, type_, _decided(checkpoint, metrics.promotion))
-
-
-def _decided(checkpoint: CheckpointRow, found: Promotion) -> dict[str, Any]:
-    return {"checkpoint": checkpoint.id, "reasons": [reason.model_dump() for reason in found.reasons]}

@@ -27,6 +27,7 @@ class Side:
 
     id: str
     source: CompletionSource
+    candidate: int
     position: int
     length: int
     reward: float | None
@@ -119,7 +120,7 @@ def _reading(item: Compared, rows: Sequence[VerdictRow], instrument: Instrument)
 
 
 def _side(row: CompletionRow) -> Side:
-    return Side(row.id, row.source, row.position, row.length, row.reward)
+    return Side(row.id, row.source, row.candidate, row.position, row.length, row.reward)
 
 
 def behaviour(readings: Iterable[Reading]) -> JudgeMetrics:

@@ -5,25 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 from app.db.models import CheckpointKind, Split
+from app.repositories.checkpoints import CheckpointRow
+from app.rlaif.sweep import candidates
 from app.rlaif.training import PolicyConfig
-from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.online_policy import learn
 from workers.stages.pairs import preference_pairs
 from workers.stages.publish import Trained, publish, published
-from workers.stages.training import OUTPUT, optimisation, trained
+from workers.stages.training import OUTPUT, in_processes, optimisation, trained
 from workers.stages.weights import model_directory
+
+SPOILED = ("non_finite_loss", "health_alarm")
+"""Ends of a training by its own settings: a sweep goes on with its other candidates."""
 
 
 def run(context: StageContext) -> StageOutcome:
     """Raises GiveBack, StageRefused."""
     checkpoint = published(context, CheckpointKind.POLICY)
     if checkpoint is None:
-        inputs = StageInputs.load(context)
-        recipe = context.work.recipe.policy
-        done = train(context, inputs, recipe) if isinstance(recipe, PolicyConfig) else learn(context, inputs, recipe)
-        checkpoint = publish(context, inputs, done)
+        try:
+            checkpoint = _published(context)
+        except StageRefused as error:
+            if context.work.recipe.sweep is None or error.code not in SPOILED:
+                raise
+            return StageOutcome(1, {"failed": {"code": error.code, "detail": error.detail}})
     return StageOutcome(checkpoint.step, checkpoint.metrics)
+
+
+def _published(context: StageContext) -> CheckpointRow:
+    inputs = StageInputs.load(context)
+    recipe = candidates(context.work.recipe)[context.work.candidate].policy
+    done = train(context, inputs, recipe) if isinstance(recipe, PolicyConfig) else learn(context, inputs, recipe)
+    return publish(context, inputs, done)
 
 
 def train(context: StageContext, inputs: StageInputs, recipe: PolicyConfig) -> Trained:
@@ -39,7 +53,8 @@ def train(context: StageContext, inputs: StageInputs, recipe: PolicyConfig) -> T
     )
     directory = context.scratch() / OUTPUT
     references = ReferenceCache(context.settings.artifacts_dir / "references", model=base.digest)
-    result = trained(lambda: train_dpo(config, pairs, directory, context.progress, references=references), directory)
+    call = in_processes(context, train_dpo)
+    result = trained(lambda: call(config, pairs, directory, context.progress, references=references), directory)
     metrics: dict[str, Any] = {
         **result.metrics,
         "train_pairs": result.pairs,

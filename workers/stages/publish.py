@@ -16,10 +16,11 @@ from app.db.models import Checkpoint, CheckpointKind, Model, ModelKind
 from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
 from app.repositories.run_inputs import ModelRow, members
 from app.repositories.units import add_missing
-from app.rlaif.recipe import StageKind
+from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.sweep import candidates
 from app.storage import ArtifactStore, Manifest
 from workers.stages.card import write_card
-from workers.stages.contract import StageContext
+from workers.stages.contract import ShardWork, StageContext
 from workers.stages.inputs import StageInputs
 from workers.stages.pairs import digest_of, digest_of_demonstrations
 from workers.training.contracts import Demonstration, PreferencePair
@@ -43,14 +44,15 @@ class Trained:
 
 def published(context: StageContext, kind: CheckpointKind) -> CheckpointRow | None:
     """What an earlier attempt of this stage published, if it came so far."""
+    work = context.work
     with context.read() as session:
-        return latest_checkpoint(session, context.work.run_id, round_=context.work.round, kind=kind)
+        return latest_checkpoint(session, work.run_id, round_=work.round, kind=kind, candidate=work.candidate)
 
 
 def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> CheckpointRow:
     """Copy, then adopt. A holder that lost its lease leaves a directory that no row names; the next one clears it."""
     work = context.work
-    folder = f"checkpoints/{work.project_id}/{work.run_id}/{work.round}-{trained.kind}"
+    folder = f"checkpoints/{work.project_id}/{work.run_id}/{work.round}-{trained.kind}{_suffix(work)}"
     key = f"{folder}/{work.shard_id}-{work.token}"
     store = ArtifactStore(context.settings.artifacts_dir)
     learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
@@ -58,7 +60,7 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     clean = _without_state(trained.directory)
     write_card(
         clean,
-        work.recipe,
+        _recipe(work),
         trained.backbone or inputs.start_model(),
         kind=trained.kind,
         steps=trained.steps,
@@ -95,6 +97,7 @@ def _adopt(
         "project_id": work.project_id,
         "run_id": work.run_id,
         "round": work.round,
+        "candidate": work.candidate,
         "kind": trained.kind,
         "step": trained.steps,
         "storage_key": key,
@@ -105,7 +108,7 @@ def _adopt(
         "lineage": learned_from,
     }
     add_missing(session, Checkpoint, [row])
-    adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind)
+    adopted = latest_checkpoint(session, work.run_id, round_=work.round, kind=trained.kind, candidate=work.candidate)
     assert adopted is not None  # noqa: S101  it was added two lines above, or was there already
     if trained.kind is not CheckpointKind.REWARD_MODEL:
         add_missing(session, Model, [_model(context, inputs, adopted)])
@@ -127,6 +130,16 @@ def _taught(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
     }
 
 
+def _suffix(work: ShardWork) -> str:
+    """Candidates of a sweep lie apart: what one of them leaves behind is not another's to clear."""
+    return f"-{work.candidate}" if work.candidate else ""
+
+
+def _recipe(work: ShardWork) -> Recipe:
+    """What the stage goes by: for a candidate of a sweep its own recipe."""
+    return candidates(work.recipe)[work.candidate] if work.kind is StageKind.POLICY else work.recipe
+
+
 def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
     """What a checkpoint was learned from, by id and digest."""
     run, base = inputs.run, inputs.base_model()
@@ -140,7 +153,7 @@ def lineage(context: StageContext, inputs: StageInputs, pairs: Sequence[Preferen
         "start_model": inputs.start_model().id,
         "start_model_digest": inputs.start_model().digest,
         "judges": [] if inputs.judge_behind is None else [judge.id for judge in members(inputs.judge_behind)],
-        "recipe_hash": context.work.recipe.content_hash(),
+        "recipe_hash": _recipe(context.work).content_hash(),
         "preferences": len(pairs),
         "preferences_digest": digest_of(pairs),
         "runs": {kind.value: inputs.behind[kind] for kind in (StageKind.SAMPLE, StageKind.JUDGE, StageKind.PREFER)},
@@ -154,7 +167,7 @@ def _model(context: StageContext, inputs: StageInputs, checkpoint: CheckpointRow
     return {
         "id": new_id(Kind.MODEL),
         "project_id": work.project_id,
-        "name": f"{work.run_id}-{made}",
+        "name": f"{work.run_id}-{made}{_suffix(work)}",
         "kind": ModelKind.CHECKPOINT,
         "source": f"checkpoint:{checkpoint.id}",
         "storage_key": checkpoint.storage_key,

@@ -70,7 +70,7 @@ def import_candidates(context: StageContext, inputs: StageInputs) -> StageOutcom
     units = 0
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         stop_if_asked(context)
-        rows = [row for prompt in prompts for row in _candidates(context, prompt)]
+        rows = [row for prompt in prompts for row in candidates(context, prompt)]
         if measure is not None:
             rows = measure.measured(prompts, rows)
         with context.transaction() as session:
@@ -109,6 +109,7 @@ def _missing(
             split=split,
             sources=(source,),
             prompt_ids=[prompt.id for prompt in prompts],
+            candidate=work.candidate,
         )
     drawn = {(row.prompt_id, row.position) for row in stored}
     for prompt in prompts:
@@ -158,7 +159,8 @@ def _row(context: StageContext, completion: SampledCompletion, source: Completio
     }
 
 
-def _candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, Any]]:
+def candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, Any]]:
+    """The prompt's own candidates as rows of completions."""
     for position, candidate in enumerate(prompt.candidates):
         turns = None if isinstance(candidate, str) else tuple(map(Message.model_validate, candidate))
         yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
@@ -178,6 +180,7 @@ def _unit(context: StageContext, source: CompletionSource, prompt_id: str, posit
         "project_id": work.project_id,
         "run_id": work.run_id,
         "round": work.round,
+        "candidate": work.candidate,
         "split": Split(work.payload["split"]),
         "source": source,
         "prompt_id": prompt_id,

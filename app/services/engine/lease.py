@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Run, RunStatus, Shard, Stage
 from app.repositories import shards, stages
 from app.repositories.shards import Wishes
-from app.rlaif.pipeline import CANDIDATE, PhaseName
+from app.rlaif.pipeline import CANDIDATE, CANDIDATES, PhaseName
 from app.rlaif.recipe import Recipe, StageKind
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable, lock_run
@@ -159,7 +159,7 @@ def _fold(session: Session, held: Hold, reports: Sequence[Report]) -> None:
         keep_pace(stage)
     if is_range(shard):
         return
-    stage.metrics = stage.metrics | metrics
+    stage.metrics = beside(stage, shard, candidate_metrics(stage, shard) | metrics)
     if stage.kind in TRAINING:
         points = [(report.step, _finite(report.metrics)) for report in reports]
         stages.save_points(session, stage, points, candidate=shard.payload.get(CANDIDATE, 0))
@@ -168,6 +168,22 @@ def _fold(session: Session, held: Hold, reports: Sequence[Report]) -> None:
 def is_range(shard: Shard) -> bool:
     """Whether the shard is a range of prompts, and not the whole of a stage or of a candidate of it."""
     return "split" in shard.payload
+
+
+def candidate_metrics(stage: Stage, shard: Shard) -> dict[str, Any]:
+    """What is known of the stage, or of the candidate of it that the shard works on."""
+    if (candidate := shard.payload.get(CANDIDATE)) is None:
+        return stage.metrics
+    known: dict[str, Any] = stage.metrics.get(CANDIDATES, {}).get(str(candidate), {})
+    return known
+
+
+def beside(stage: Stage, shard: Shard, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The stage's metrics once these take the place of `candidate_metrics`."""
+    if (candidate := shard.payload.get(CANDIDATE)) is None:
+        return dict(metrics)
+    known = stage.metrics.get(CANDIDATES, {})
+    return {**stage.metrics, CANDIDATES: {**known, str(candidate): dict(metrics)}}
 
 
 def _units(shard: Shard, report: Report) -> int:

@@ -17,7 +17,7 @@ from app.db.models import Shard, ShardStatus, Stage
 from app.repositories import outbox
 from app.services.engine.control import note_pause
 from app.services.engine.hold import Hold, hold, is_runnable
-from app.services.engine.lease import TRAINING, clear_obstacle, count_units, is_range
+from app.services.engine.lease import TRAINING, beside, candidate_metrics, clear_obstacle, count_units, is_range
 from app.services.engine.notices import EventType, emit, touch
 from app.services.engine.progression import advance, fail, settle
 
@@ -70,11 +70,13 @@ def _results(stage: Stage, shard: Shard, new: Mapping[str, Any]) -> dict[str, An
     """What is known of a stage once a shard of it has ended.
 
     A training's results take the place of its last step's metrics. Elsewhere a shard that is its whole phase adds to
-    what the phases before it handed on, and the numbers of ranges are counts, which add up.
+    what the phases before it handed on, and the numbers of ranges are counts, which add up. A candidate's own are kept
+    beside the other candidates'.
     """
-    known = stage.metrics
     if not is_range(shard):
-        return dict(new) if stage.kind in TRAINING else {**known, **new}
+        known = {} if stage.kind in TRAINING else candidate_metrics(stage, shard)
+        return beside(stage, shard, {**known, **new})
+    known = stage.metrics
     return {
         **known,
         **{name: known.get(name, 0) + value if _is_number(value) else value for name, value in new.items()},
