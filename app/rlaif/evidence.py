@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.rlaif.comparison import InvalidReason
 from app.rlaif.measured import Measured
+from app.rlaif.task_evidence import TaskResult
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -278,12 +279,13 @@ class EvaluationMetrics(_Evidence):
     best_of_n: list[BestOfN]  # empty when the run has no reward model, or one base completion a prompt
     chosen_by_reward: WinRate | None  # of two base completions the one with the higher reward, by the evaluation judge
     refusals: dict[str, Refusals]  # by cohort
+    tasks: dict[str, TaskResult]  # capability tasks, by the name that the recipe gives them
     promotion: Promotion | None  # None when it was measured before there were gates
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_version(cls, stored: Any) -> Any:
         """What was stored before a figure was measured has none."""
-        absent: dict[str, Any] = {"refusals": {}, "best_of_n": []}
+        absent: dict[str, Any] = {"refusals": {}, "best_of_n": [], "tasks": {}}
         absent |= dict.fromkeys(("divergence", "tokens", "rewards", "chosen_by_reward", "promotion"))
         return {**absent, **stored} if isinstance(stored, dict) else stored

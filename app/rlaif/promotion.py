@@ -8,10 +8,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.rlaif.evidence import LengthControlled, Promotion, Reason, WinRate
+from app.rlaif.task_evidence import TaskResult
 
 Rate = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(strict=True, ge=0, le=0.5, allow_inf_nan=False)]
 Cohort = Annotated[str, Field(min_length=1, max_length=100)]
+TaskName = Annotated[str, Field(min_length=1, max_length=200)]
+TaskTolerance = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
 
 
 class PromotionGates(BaseModel):
@@ -30,9 +33,17 @@ class PromotionGates(BaseModel):
         description="By cohort, how far its win rate may surely lie below 0.5: its interval must reach 0.5 less this",
         examples=[{"capability": 0.05}],
     )
+    maximum_task_regression: Annotated[dict[TaskName, TaskTolerance], Field(max_length=50)] = Field(
+        {},
+        description="By task of evaluate.tasks, how far the policy may surely be worse than the base model in its "
+        "first figure: the difference's interval must reach so far",
+        examples=[{"facts": 0.02}],
+    )
 
 
-def promotion(gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, WinRate]) -> Promotion:
+def promotion(
+    gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, WinRate], tasks: Mapping[str, TaskResult]
+) -> Promotion:
     """Whether every gate holds, and each one's reason; one whose figure was not measured does not hold."""
     reasons = [
         *_minimum("minimum_win_rate", gates.minimum_win_rate, overall),
@@ -43,6 +54,7 @@ def promotion(gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, W
             cohort_held("maximum_cohort_regression", cohort, share, by_cohort)
             for cohort, share in gates.maximum_cohort_regression.items()
         ),
+        *(_task_held(name, tolerance, tasks.get(name)) for name, tolerance in gates.maximum_task_regression.items()),
     ]
     return Promotion(promoted=all(reason.held for reason in reasons), reasons=reasons)
 
@@ -56,6 +68,19 @@ def _minimum(gate: str, asked: float | None, found: WinRate | LengthControlled |
         return
     detail = f"at least {asked:.3f} was asked; the interval is {found.low:.3f} to {found.high:.3f}"
     yield Reason(gate=gate, held=found.low >= asked, detail=detail)
+
+
+def _task_held(name: str, tolerance: float, found: TaskResult | None) -> Reason:
+    """Whether the interval of a task's change for the better reaches the tolerance below 0."""
+    gate = "maximum_task_regression"
+    if found is None:
+        return Reason(gate=gate, held=False, detail=f"task {name!r} was not measured: name it in evaluate.tasks")
+    read, change = found.figures[0], found.figures[0].change
+    detail = (
+        f"task {name!r} may be worse by {tolerance:.3f} in {read.figure}; the base model has {read.base:.3f}, the "
+        f"policy {read.policy:.3f}, and it changes for the better by {change.low:.3f} to {change.high:.3f}"
+    )
+    return Reason(gate=gate, held=change.high >= -tolerance, detail=detail)
 
 
 def cohort_held(gate: str, cohort: str, tolerance: float, by_cohort: Mapping[str, WinRate]) -> Reason:

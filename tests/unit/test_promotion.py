@@ -8,8 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from app.rlaif.evidence import LengthControlled, WinRate
+from app.rlaif.measured import Measured
 from app.rlaif.promotion import PromotionGates, promotion
 from app.rlaif.recipe import Recipe
+from app.rlaif.task_evidence import TaskFigure, TaskResult
 
 
 def rate(low: float, high: float, *, equal: float | None = None) -> WinRate:
@@ -33,8 +35,25 @@ OVERALL = rate(0.55, 0.7, equal=0.58)
 COHORTS = {"helpfulness": rate(0.6, 0.8), "capability": rate(0.3, 0.46)}
 
 
+def task(low: float, high: float, *, higher_is_better: bool = True) -> TaskResult:
+    figure = TaskFigure(
+        figure="acc",
+        higher_is_better=higher_is_better,
+        base=0.5,
+        policy=0.5 + (low + high) / 2,
+        difference=Measured(value=(low + high) / 2, low=low, high=high, n=40),
+        gained=None,
+        lost=None,
+        p_value=None,
+    )
+    return TaskResult(task_id="task_1", digest="0", documents=40, base_digest="1", policy_digest="2", figures=[figure])
+
+
+TASKS = {"facts": task(-0.2, -0.05), "definitions": task(0.1, 0.3, higher_is_better=False)}
+
+
 def decided(**gates: Any) -> tuple[bool, list[bool]]:
-    found = promotion(PromotionGates(**gates), OVERALL, COHORTS)
+    found = promotion(PromotionGates(**gates), OVERALL, COHORTS, TASKS)
     return found.promoted, [reason.held for reason in found.reasons]
 
 
@@ -53,6 +72,11 @@ class TestPromotion:
             ({"maximum_cohort_regression": {"capability": 0.05}}, True),
             ({"maximum_cohort_regression": {"capability": 0.03}}, False),
             ({"maximum_cohort_regression": {"honesty": 0.5}}, False),
+            ({"maximum_task_regression": {"facts": 0.05}}, True),
+            ({"maximum_task_regression": {"facts": 0.04}}, False),
+            ({"maximum_task_regression": {"definitions": 0.1}}, True),
+            ({"maximum_task_regression": {"definitions": 0.09}}, False),
+            ({"maximum_task_regression": {"unmeasured": 1.0}}, False),
         ],
     )
     def test_a_gate_holds_by_its_interval(self, gates: dict[str, Any], held: bool) -> None:
@@ -63,13 +87,13 @@ class TestPromotion:
         assert decided(minimum_win_rate=0.5, maximum_cohort_regression=regression) == (False, [True, True, False])
 
     def test_what_could_not_be_measured_does_not_hold(self) -> None:
-        found = promotion(PromotionGates(minimum_length_controlled_win_rate=0.0), rate(0.9, 1.0), {})
+        found = promotion(PromotionGates(minimum_length_controlled_win_rate=0.0), rate(0.9, 1.0), {}, {})
         assert not found.promoted
         assert "could not be measured" in found.reasons[0].detail
 
     def test_the_reason_names_what_was_asked_and_what_was_found(self) -> None:
         gates = PromotionGates(maximum_cohort_regression={"capability": 0.02})
-        (reason,) = promotion(gates, OVERALL, COHORTS).reasons
+        (reason,) = promotion(gates, OVERALL, COHORTS, {}).reasons
         assert (reason.gate, reason.held) == ("maximum_cohort_regression", False)
         for part in ("'capability'", "0.480", "0.300 to 0.460"):
             assert part in reason.detail
