@@ -35,6 +35,7 @@ from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.services import gates, people_rules
+from app.services.task_rules import require_tasks
 from app.services.warm_start_rules import require_teachable
 from app.storage import ArtifactStore
 
@@ -90,6 +91,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
     if store is not None:
         _require_room(store, plan, backbone)
     _require_rewards(plan)
+    require_tasks(session, plan.prompt_set.project_id, plan.recipe)
     _require_people(session, plan)
     require_teachable(session, plan.recipe, prompt_set=plan.prompt_set, rubric=plan.rubric)
     if not allow_circular:
