@@ -72,6 +72,20 @@ def asked_as_reward(prompts: Iterable[PromptFacts], policy: OnlinePolicyConfig, 
     return Asked(questions, 0, shown, questions * answer_length)  # ratings of rollouts are not stored
 
 
+def asked_in_looks(prompts: Iterable[PromptFacts], policy: OnlinePolicyConfig, *, answer_length: float) -> Asked:
+    """What the evaluation judge is asked while a policy learns, where it looks every `policy.health.judge_every` steps.
+
+    It looks before the first step, then as often as that, and after the last step.
+    """
+    lengths = [prompt.length for prompt in prompts if prompt.held_out]
+    every = policy.health.judge_every
+    if not (lengths and every):
+        return Asked()
+    questions = (1 + -(-policy.steps // every)) * min(len(lengths), policy.health.judge_prompts) * PRESENTATIONS
+    shown = round(questions * sum(lengths) / len(lengths))
+    return Asked(questions, 0, shown, questions * answer_length)
+
+
 def asked_in_training(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:
     """What the judge stage asks each judge; a cascade's later judges are asked at most so much.
 
