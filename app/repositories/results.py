@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.db.models import (
     Checkpoint,
+    CheckpointKind,
     Comparison,
     Completion,
     CompletionSource,
@@ -22,6 +23,7 @@ from app.db.models import (
     Preference,
     Prompt,
     Purpose,
+    RevisedAnswer,
     Score,
     Split,
     Verdict,
@@ -37,14 +39,23 @@ Query: TypeAlias = Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """A run, and which other runs executed the stages that it reuses."""
+    """A run, and by round and stage which other runs executed what it reuses."""
 
     run_id: str
-    reused: Mapping[StageKind, str]
+    reused: Mapping[tuple[int, StageKind], str]
 
-    def executor(self, *kinds: StageKind) -> str:
-        """The run that executed the first of these stages that is reused; without one, the run itself."""
-        return next((self.reused[kind] for kind in kinds if kind in self.reused), self.run_id)
+    def executor(self, kind: StageKind, *, round_: int) -> str:
+        """The run that executed a stage: another one, or the run itself."""
+        return self.reused.get((round_, kind), self.run_id)
+
+    def elsewhere(self, *kinds: StageKind) -> dict[str, list[int]]:
+        """By another run, the rounds in which it executed the first of these stages that is reused."""
+        found: dict[str, list[int]] = {}
+        for round_ in sorted({round_ for round_, _ in self.reused}):
+            sources = (self.reused[round_, kind] for kind in kinds if (round_, kind) in self.reused)
+            if (source := next(sources, None)) is not None:
+                found.setdefault(source, []).append(round_)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +78,34 @@ class PreferenceFilter:
 
 
 def completions(session: Session, provenance: Provenance, where: CompletionFilter, slice_: Slice) -> Chunk[Row[Any]]:
-    query = select(*Completion.__table__.columns)
+    return _completions(session, select(*Completion.__table__.columns), provenance, where, slice_)
+
+
+def rewards(session: Session, provenance: Provenance, where: CompletionFilter, slice_: Slice) -> Chunk[Row[Any]]:
+    """Of the same completions, with the ids that their prompts came with."""
+    query = select(
+        Completion.id,
+        Completion.id.label("completion_id"),
+        Completion.prompt_id,
+        Prompt.external_id,
+        Completion.split,
+        Completion.source,
+        Completion.position,
+        Completion.reward,
+        Completion.reward_spread,
+    ).join(Prompt, Prompt.id == Completion.prompt_id)
+    return _completions(session, query, provenance, where, slice_)
+
+
+def _completions(
+    session: Session, query: Query, provenance: Provenance, where: CompletionFilter, slice_: Slice
+) -> Chunk[Row[Any]]:
     if where.split is not None:
         query = query.where(Completion.split == where.split)
     if where.source is not None:
         query = query.where(Completion.source == where.source)
     sampled = Completion.source != CompletionSource.POLICY
-    parts = _parts(provenance, StageKind.SAMPLE, run_id=Completion.run_id, labelled=sampled)
+    parts = _parts(provenance, StageKind.SAMPLE, run_id=Completion.run_id, round_=Completion.round, labelled=sampled)
     return _merged(session, [query.where(*part) for part in parts], slice_, by=Completion.id)
 
 
@@ -82,7 +114,8 @@ def comparisons(session: Session, provenance: Provenance, purpose: Purpose | Non
     if purpose is not None:
         query = query.where(Comparison.purpose == purpose)
     labelled = Comparison.purpose != Purpose.EVALUATION
-    parts = _parts(provenance, StageKind.JUDGE, StageKind.PREFER, run_id=Comparison.run_id, labelled=labelled)
+    made = (StageKind.JUDGE, StageKind.PREFER)
+    parts = _parts(provenance, *made, run_id=Comparison.run_id, round_=Comparison.round, labelled=labelled)
     return _merged(session, [query.where(*part) for part in parts], slice_, by=Comparison.id)
 
 
@@ -96,7 +129,7 @@ def verdicts(session: Session, provenance: Provenance, where: VerdictFilter, sli
     if where.answer is not None:
         query = query.where(Verdict.answer == where.answer)
     labelled = Comparison.purpose != Purpose.EVALUATION
-    parts = _parts(provenance, StageKind.JUDGE, run_id=Verdict.run_id, labelled=labelled)
+    parts = _parts(provenance, StageKind.JUDGE, run_id=Verdict.run_id, round_=Comparison.round, labelled=labelled)
     return _merged(session, [query.where(*part) for part in parts], slice_, by=Verdict.id)
 
 
@@ -104,14 +137,15 @@ def scores(session: Session, provenance: Provenance, judge_id: str | None, slice
     query = select(*Score.__table__.columns, ((Score.points - MIDDLE) / HALF_RANGE).label("score"))
     if judge_id is not None:
         query = query.where(Score.judge_id == judge_id)
-    source = provenance.executor(StageKind.JUDGE)
-    return _merged(session, [query.where(Score.run_id == source)], slice_, by=Score.id)
+    query = query.join(Completion, Completion.id == Score.completion_id)
+    parts = _parts(provenance, StageKind.JUDGE, run_id=Score.run_id, round_=Completion.round, labelled=true())
+    return _merged(session, [query.where(*part) for part in parts], slice_, by=Score.id)
 
 
 def preferences(session: Session, provenance: Provenance, where: PreferenceFilter, slice_: Slice) -> Chunk[Row[Any]]:
     query = select(*Preference.__table__.columns, Comparison.prompt_id, Comparison.first_id, Comparison.second_id)
     query = query.join(Comparison, Comparison.id == Preference.comparison_id)
-    return _merged(session, [_preferred(query, provenance, where)], slice_, by=Preference.id)
+    return _merged(session, _preferred(query, provenance, where), slice_, by=Preference.id)
 
 
 def preference_texts(
@@ -136,17 +170,31 @@ def preference_texts(
         .join(first, first.id == Comparison.first_id)
         .join(second, second.id == Comparison.second_id)
     )
-    return _merged(session, [_preferred(query, provenance, where)], slice_, by=Preference.id)
+    return _merged(session, _preferred(query, provenance, where), slice_, by=Preference.id)
+
+
+def revisions(session: Session, provenance: Provenance, split: Split | None, slice_: Slice) -> Chunk[Row[Any]]:
+    """How a constitutional warm start changed answers."""
+    source = provenance.executor(StageKind.WARM_START, round_=0)
+    query = select(*RevisedAnswer.__table__.columns).where(RevisedAnswer.run_id == source)
+    if split is not None:
+        query = query.where(RevisedAnswer.split == split)
+    return _merged(session, [query], slice_, by=RevisedAnswer.id)
 
 
 def checkpoints(session: Session, provenance: Provenance) -> list[Checkpoint]:
     """A run's own and those of the training stages that it reuses, in the order of their making."""
-    query = select(Checkpoint).where(Checkpoint.run_id.in_(_trainers(provenance)))
-    return list(session.scalars(query.order_by(Checkpoint.id)))
+    return list(session.scalars(select(Checkpoint).where(_published(provenance)).order_by(Checkpoint.id)))
 
 
-def _trainers(provenance: Provenance) -> set[str]:
-    return {provenance.run_id, provenance.executor(StageKind.REWARD_MODEL), provenance.executor(StageKind.POLICY)}
+def _published(provenance: Provenance) -> ColumnElement[bool]:
+    """A run's own, and of the training stages that it reuses; a checkpoint's kind is called like its stage."""
+    reused = (
+        and_(Checkpoint.run_id == source, Checkpoint.round == round_, Checkpoint.kind == CheckpointKind(kind.value))
+        for (round_, kind), source in provenance.reused.items()
+        if kind.value in {each.value for each in CheckpointKind}
+    )
+    return or_(Checkpoint.run_id == provenance.run_id, *reused)
 
 
 def checkpoint(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint | None:
@@ -160,7 +208,7 @@ def checkpoint_page(
     """Newest first; with `provenance`, only what `checkpoints` gives."""
     query = select(Checkpoint).where(Checkpoint.project_id == project_id)
     if provenance is not None:
-        query = query.where(Checkpoint.run_id.in_(_trainers(provenance)))
+        query = query.where(_published(provenance))
     return chunk(session, query, slice_, by=Checkpoint.id, newest_first=True)
 
 
@@ -174,20 +222,29 @@ def evaluations_of(session: Session, checkpoint_id: str) -> list[Evaluation]:
     return list(session.scalars(query.order_by(Evaluation.id)))
 
 
-def _preferred(query: Query, provenance: Provenance, where: PreferenceFilter) -> Query:
-    query = query.where(Preference.run_id == provenance.executor(StageKind.PREFER))
+def _preferred(query: Query, provenance: Provenance, where: PreferenceFilter) -> list[Query]:
     if where.split is not None:
         query = query.where(Preference.split == where.split)
-    return query if where.include_dropped else query.where(Preference.drop_reason.is_(None))
+    if not where.include_dropped:
+        query = query.where(Preference.drop_reason.is_(None))
+    made = (Preference.run_id, Preference.round)
+    parts = _parts(provenance, StageKind.PREFER, run_id=made[0], round_=made[1], labelled=true())
+    return [query.where(*part) for part in parts]
 
 
 def _parts(
-    provenance: Provenance, *kinds: StageKind, run_id: InstrumentedAttribute[str], labelled: ColumnElement[bool]
+    provenance: Provenance,
+    *kinds: StageKind,
+    run_id: InstrumentedAttribute[str],
+    round_: InstrumentedAttribute[int],
+    labelled: ColumnElement[bool],
 ) -> list[tuple[ColumnElement[bool], ...]]:
-    """The conditions of each range: what the source run made in its training stages, and all that is the run's own."""
-    source = provenance.executor(*kinds)
-    own = (run_id == provenance.run_id,)
-    return [own] if source == provenance.run_id else [(run_id == source, labelled), own]
+    """The conditions of each range: what other runs made in the rounds that are reused; all that is the run's own."""
+    elsewhere = provenance.elsewhere(*kinds).items()
+    return [
+        *((run_id == source, round_.in_(rounds), labelled) for source, rounds in elsewhere),
+        (run_id == provenance.run_id,),
+    ]
 
 
 def _merged(

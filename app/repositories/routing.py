@@ -24,24 +24,30 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """Where verdicts lie: the run that judged, who was asked, for which purposes; and the run that put some aside."""
+    """Where verdicts lie: the run that judged, who was asked, for which purposes; and the run that put some aside.
+
+    `rounds` are those of another run that count; None for all of the run's own.
+    """
 
     run_id: str
+    rounds: tuple[int, ...] | None
     judge_ids: tuple[str, ...]
     purposes: frozenset[Purpose]
     preferred_in: str
 
 
 def judgings(session: Session, provenance: Provenance, purposes: Collection[Purpose]) -> list[Judging]:
-    """Training verdicts are those of the run that judged; an evaluation's are the run's own, by its own judge."""
-    source = session.get_one(Run, provenance.executor(StageKind.JUDGE))
+    """Training verdicts are those of whoever judged each round; an evaluation's are the run's own, by its own judge."""
     own = session.get_one(Run, provenance.run_id)
     labelling, measuring = frozenset(purposes) - {Purpose.EVALUATION}, frozenset(purposes) & {Purpose.EVALUATION}
-    preferred_in = provenance.executor(StageKind.PREFER)
-    found = (
-        Judging(source.id, asked_ids(session, source.judge_id), labelling, preferred_in),
-        Judging(own.id, asked_ids(session, own.evaluation_judge_id), measuring, preferred_in),
-    )
+    found = [
+        Judging(own.id, None, asked_ids(session, own.judge_id), labelling, own.id),
+        Judging(own.id, None, asked_ids(session, own.evaluation_judge_id), measuring, own.id),
+    ]
+    for source, rounds in provenance.elsewhere(StageKind.JUDGE).items():
+        judge_ids = asked_ids(session, session.get_one(Run, source).judge_id)
+        preferred_in = provenance.executor(StageKind.PREFER, round_=rounds[0])
+        found.append(Judging(source, tuple(rounds), judge_ids, labelling, preferred_in))
     return [each for each in found if each.purposes]
 
 
@@ -74,6 +80,8 @@ def _comparison_ids(session: Session, judging: Judging, without_queue: str) -> I
         .order_by(Comparison.id)
         .limit(_AT_ONCE)
     )
+    if judging.rounds is not None:
+        query = query.where(Comparison.round.in_(judging.rounds))
     after = ""
     while ids := list(session.scalars(query.where(Comparison.id > after))):
         yield ids

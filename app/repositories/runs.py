@@ -118,12 +118,12 @@ def stages(session: Session, run_id: str) -> list[Stage]:
     return list(session.scalars(select(Stage).where(Stage.run_id == run_id).order_by(Stage.round, Stage.position)))
 
 
-def sources(session: Session, run_id: str) -> dict[StageKind, str]:
-    """The stages of the first round that another run executed, and which."""
-    query = select(Stage.kind, Stage.source_run_id).where(
-        Stage.run_id == run_id, Stage.round == 0, Stage.status == StageStatus.REUSED
+def sources(session: Session, run_id: str) -> dict[tuple[int, StageKind], str]:
+    """By round and stage, what another run executed, and which."""
+    query = select(Stage.round, Stage.kind, Stage.source_run_id).where(
+        Stage.run_id == run_id, Stage.status == StageStatus.REUSED
     )
-    return {kind: source for kind, source in session.execute(query) if source is not None}
+    return {(round_, kind): source for round_, kind, source in session.execute(query) if source is not None}
 
 
 def events(session: Session, run_id: str, *, after: int, limit: int) -> list[Event]:

@@ -34,6 +34,17 @@ def close_open(session: Session, run_id: str) -> None:
     )
 
 
+def skip_pending(session: Session, run_id: str) -> None:
+    """What no round comes to any more never runs."""
+    session.flush()
+    session.execute(
+        update(Stage)
+        .where(Stage.run_id == run_id, Stage.status == StageStatus.PENDING)
+        .values(status=StageStatus.SKIPPED, finished_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
 def rest(session: Session, run_id: str) -> None:
     """Nobody is to work on these stages for a while: that is no part of their pace."""
     session.execute(

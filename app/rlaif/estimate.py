@@ -47,6 +47,7 @@ class JudgeEstimate(_Part):
 class StageEstimate(_Part):
     """What one stage will take."""
 
+    round: int = Field(examples=[0])
     stage: StageKind
     units: int | None = Field(description="Completions to sample; null where a stage has no such count")
     judges: list[JudgeEstimate]
@@ -129,6 +130,14 @@ def judge_estimate(
         seconds=pace.seconds(asked.questions),
         notes=notes,
     )
+
+
+AT_MOST = "at most so much: the rounds may end before this one"
+
+
+def in_round(stage: StageEstimate, round_: int) -> StageEstimate:
+    """The same stage in a later round, which may never be run."""
+    return stage.model_copy(update={"round": round_, "notes": [*stage.notes, AT_MOST]})
 
 
 def whole(stages: list[StageEstimate], *, limit_usd: float | None) -> Estimate:

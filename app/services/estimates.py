@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,21 @@ from app.rlaif.estimate import Estimate, JudgeEstimate, Lengths, Pace, Span, Sta
 from app.rlaif.judges import CascadeJudge, JudgeSpec, RemoteJudge, style_of
 from app.rlaif.limits import endpoint_key
 from app.rlaif.modes import Mode
+from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.prices import PriceTable, tariff_of
 from app.rlaif.question_lengths import overhead
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
 from app.rlaif.training import PolicyConfig
-from app.rlaif.workload import Asked, PromptFacts, asked_as_reward, asked_in_evaluation, asked_in_training, sampled
+from app.rlaif.workload import (
+    Asked,
+    PromptFacts,
+    asked_as_reward,
+    asked_in_evaluation,
+    asked_in_looks,
+    asked_in_training,
+    sampled,
+)
 from app.schemas.run import RunIn
 from app.services import runs
 from app.services.models import PublishedModel
@@ -48,10 +57,13 @@ def get(
     """What the run would take. The caller rolls back. Raises what creating the run raises, but for its files."""
     prices = price_table(settings)
     plan, fork = runs.planned(session, project_id, request, published=published, store=None, prices=prices)
-    reused = {stage.kind for stage in fork.reused} if fork else set()
-    kinds = [kind for kind in plan.recipe.stages() if kind not in reused]
+    recipe, reused = plan.recipe, {stage.kind for stage in fork.reused} if fork else set()
     stages = _Stages(session, project_id, plan, prices)
-    return estimate.whole([stages.of(kind) for kind in kinds], limit_usd=plan.recipe.budget.judge_usd)
+    known = {kind: stages.of(kind) for kind in recipe.stages() if recipe.rounds or kind not in reused}
+    first = [found for kind, found in known.items() if kind not in reused]
+    later = range(1, recipe.rounds.count if recipe.rounds else 1)
+    repeated = [estimate.in_round(known[kind], round_) for round_ in later for kind in recipe.stages_of(round_)]
+    return estimate.whole([*first, *repeated], limit_usd=recipe.budget.judge_usd)
 
 
 class _Stages:
@@ -83,7 +95,7 @@ class _Stages:
         recipe, evaluates = self._plan.recipe, self._plan.evaluates
         count = sampled(self._prompts(), recipe, evaluates=evaluates)
         seconds, note = self._sampling_time(count)
-        return StageEstimate(stage=StageKind.SAMPLE, units=count, judges=[], seconds=seconds, notes=[note])
+        return _stage(StageKind.SAMPLE, seconds, [note], units=count)
 
     def _judging(self, kind: StageKind, judge: Judge | None, asked: Asked, *, drawn: int | None) -> StageEstimate:
         mode = self._plan.recipe.judge.mode if kind is StageKind.JUDGE else Mode.PAIRWISE
@@ -92,7 +104,7 @@ class _Stages:
         if drawn is not None:
             sampling, note = self._sampling_time(drawn)
             seconds, notes = estimate.total([seconds, sampling]), [note]
-        return StageEstimate(stage=kind, units=drawn, judges=judges, seconds=seconds, notes=notes)
+        return _stage(kind, seconds, notes, units=drawn, judges=judges)
 
     def _judges(self, judge: Judge, asked: Asked, mode: Mode) -> list[JudgeEstimate]:
         cascade = isinstance(_SPEC.validate_python(judge.spec), CascadeJudge)
@@ -133,23 +145,41 @@ class _Stages:
         return min((rate for rate in (learned, stated) if rate is not None), default=None)
 
     def _policy(self) -> StageEstimate:
-        """Training, and where a judge that is asked rewards the policy's answers, what it is asked."""
-        trained, policy, judge = self._other(StageKind.POLICY), self._plan.recipe.policy, self._plan.judge
-        if isinstance(policy, PolicyConfig) or not policy.reward.judge or judge is None or judge.kind == "checks":
+        """Training, and what judges that are models are asked about the policy's answers: to reward, and to look."""
+        policy, past = self._plan.recipe.policy, self._past(StageKind.POLICY)
+        alike = past is not None and type(past.recipe.policy) is type(policy)  # what is counted differs otherwise
+        trained = self._other(StageKind.POLICY) if alike else _unknown(StageKind.POLICY, None)
+        if isinstance(policy, PolicyConfig):
             return trained
         length = TURN_CHARACTERS + policy.max_new_tokens * CHARACTERS_A_TOKEN / 2
+        rewarding, looking = self._rewarding(policy, length), self._looking(policy, length)
+        heard = past is not None and past.recipe.rewards_by_judge()  # its pace has the waiting for its judge in it
+        waiting = [each.seconds for each in ([] if heard else rewarding) + looking]
+        seconds = estimate.total([trained.seconds, *waiting])
+        return trained.model_copy(update={"judges": rewarding + looking, "seconds": seconds})
+
+    def _rewarding(self, policy: OnlinePolicyConfig, length: float) -> list[JudgeEstimate]:
+        judge = self._plan.judge
+        if not policy.reward.judge or judge is None or judge.kind == "checks":
+            return []
         asked = asked_as_reward(self._prompts(), policy, answer_length=length)
-        return trained.model_copy(update={"judges": self._judges(judge, asked, Mode.POINTWISE)})
+        return self._judges(judge, asked, Mode.POINTWISE)
+
+    def _looking(self, policy: OnlinePolicyConfig, length: float) -> list[JudgeEstimate]:
+        judge = self._plan.evaluation_judge
+        if not policy.health.judge_every or judge is None or judge.kind == "checks":
+            return []
+        return self._judges(judge, asked_in_looks(self._prompts(), policy, answer_length=length), Mode.POINTWISE)
 
     def _other(self, kind: StageKind) -> StageEstimate:
-        """Preferences and training, at the pace of the newest such stage: by prompts, and where it trains by epochs."""
+        """Preferences and training, at the pace of the newest such stage."""
         past = self._past(kind)
         if past is None:
             return _unknown(kind, None)
-        work = self._plan.prompt_set.train_count * _epochs(self._plan.recipe, kind)
-        done = past.train_prompts * _epochs(past.recipe, kind)
+        work = _work(self._plan.recipe, kind, self._plan.prompt_set.train_count)
+        done = _work(past.recipe, kind, past.train_prompts)
         seconds, note = _at_pace(past, past.seconds * work / max(done, 1))
-        return StageEstimate(stage=kind, units=None, judges=[], seconds=seconds, notes=[note])
+        return _stage(kind, seconds, [note])
 
     def _sampling_time(self, count: int) -> tuple[Span | None, str]:
         if count == 0:
@@ -203,14 +233,18 @@ def _text(candidate: Any) -> str:
     return candidate if isinstance(candidate, str) else json.dumps(candidate)
 
 
-def _epochs(recipe: Recipe, kind: StageKind) -> int:
+def _work(recipe: Recipe, kind: StageKind, train_prompts: int) -> int:
+    """What the time of a stage grows with: train prompts, once an epoch; or a policy's own answers."""
     match kind:
         case StageKind.REWARD_MODEL:
-            return recipe.reward_model.epochs
+            return train_prompts * recipe.reward_model.epochs
         case StageKind.POLICY:
-            return recipe.policy.epochs
+            policy = recipe.policy
+            if isinstance(policy, PolicyConfig):
+                return train_prompts * policy.epochs
+            return policy.steps * policy.prompts_per_step * policy.completions
         case _:
-            return 1
+            return train_prompts
 
 
 def _drawn(past: PastStage) -> int:
@@ -225,4 +259,16 @@ def _at_pace(past: PastStage, seconds: float) -> tuple[Span, str]:
 
 
 def _unknown(kind: StageKind, units: int | None) -> StageEstimate:
-    return StageEstimate(stage=kind, units=units, judges=[], seconds=None, notes=[_UNKNOWN])
+    return _stage(kind, None, [_UNKNOWN], units=units)
+
+
+def _stage(
+    kind: StageKind,
+    seconds: Span | None,
+    notes: list[str],
+    *,
+    units: int | None = None,
+    judges: Sequence[JudgeEstimate] = (),
+) -> StageEstimate:
+    """Of the first round."""
+    return StageEstimate(round=0, stage=kind, units=units, judges=list(judges), seconds=seconds, notes=notes)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from app.db.models import CheckpointKind
+from app.db.models import Checkpoint, CheckpointKind
 from app.db.session import WriteSession
 from app.errors import Conflict, ServiceError
 from app.repositories.checkpoints import latest_checkpoint
@@ -34,15 +34,18 @@ def create(
     prices: PriceTable,
 ) -> RunRow:
     """The queued run that measures. Raises NotFound, NotEvaluable, and what runs.create raises."""
+    trained = _policy(session, project_id, checkpoint_id)
     fork = RunIn(
         name=request.name,
         evaluation_judge=request.judge,
-        recipe=Recipe(evaluate=request.evaluate, budget=request.budget),
-        fork=ForkIn(run=_trained_by(session, project_id, checkpoint_id), from_stage=StageKind.EVALUATE),
+        recipe=Recipe(evaluate=request.evaluate, budget=request.budget, rounds=None),
+        fork=ForkIn(run=trained.run_id, from_stage=StageKind.EVALUATE),
         allow_circular_evaluation=request.allow_circular_evaluation,
     )
     with _fields_of_this_request():
-        return runs.create(session, project_id, fork, published=None, store=store, prices=prices)
+        return runs.create(
+            session, project_id, fork, published=None, store=store, prices=prices, fork_round=trained.round
+        )
 
 
 @contextmanager
@@ -56,8 +59,8 @@ def _fields_of_this_request() -> Iterator[None]:
         raise
 
 
-def _trained_by(session: Session, project_id: str, checkpoint_id: str) -> str:
-    """The run whose policy the checkpoint is."""
+def _policy(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint:
+    """The checkpoint, which is the policy that its run's round ended with."""
     checkpoint = checkpoints.get(session, project_id, checkpoint_id)
     if checkpoint.kind is not CheckpointKind.POLICY:
         raise NotEvaluable(
@@ -68,4 +71,4 @@ def _trained_by(session: Session, project_id: str, checkpoint_id: str) -> str:
         raise NotEvaluable(
             f"checkpoint {checkpoint_id!r} of step {checkpoint.step} is not what its run ended with: name {last.id!r}"
         )
-    return checkpoint.run_id
+    return checkpoint

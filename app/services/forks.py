@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,8 +40,11 @@ class Fork:
     reused: tuple[Stage, ...]
 
 
-def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
-    """Raises NotFound, ForkRefused, StageNotFinished."""
+def open_fork(session: Session, project_id: str, request: ForkIn, *, round_: int) -> Fork:
+    """Going on in a round: that and the rounds before it are reused up to the stage. What follows is the fork's own.
+
+    Raises NotFound, ForkRefused, StageNotFinished.
+    """
     source = runs.get(session, project_id, request.run)
     if source is None:
         raise NotFound.of("run", request.run)
@@ -53,16 +57,29 @@ def open_fork(session: Session, project_id: str, request: ForkIn) -> Fork:
     if request.from_stage in (StageKind.WARM_START, StageKind.SAMPLE):
         raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
     before = _KINDS[: _KINDS.index(request.from_stage)]
-    reused = tuple(stage for stage in runs.stages(session, source.id) if stage.kind in before)
+    stages = runs.stages(session, source.id)
+    _require_whole(source, stages)
+    reused = tuple(stage for stage in stages if stage.kind in before and stage.round <= round_)
     whole = Recipe.model_validate(source.recipe).model_copy(update={"stop_after": _KINDS[-1]})
-    expected = {kind for kind in whole.stages() if kind in before}  # those behind its `stop_after` never ran
-    missing = sorted(expected ^ {stage.kind for stage in reused if stage.status in _DONE})
+    expected = {  # those behind its `stop_after` never ran
+        (each, kind) for each in range(round_ + 1) for kind in whole.stages_of(each) if kind in before
+    }
+    missing = sorted(expected ^ {(stage.round, stage.kind) for stage in reused if stage.status in _DONE})
     if missing or not reused:
         raise StageNotFinished(
-            f"stage {(missing or [before[0]])[0].value!r} of run {source.id!r} has not succeeded, so it cannot be "
-            "reused: wait for it, or fork from an earlier stage",
+            f"stage {(missing or [(0, before[0])])[0][1].value!r} of run {source.id!r} has not succeeded, so it cannot "
+            "be reused: wait for it, or fork from an earlier stage",
         )
     return Fork(source, request.from_stage, reused)
+
+
+def _require_whole(source: Run, stages: Sequence[Stage]) -> None:
+    """A run that measures a later round's policy reuses another run's rounds: going on from the first is not its."""
+    if any(stage.round > 0 and stage.status is StageStatus.REUSED for stage in stages):
+        raise ForkRefused(
+            f"run {source.id!r} measures a later round's policy of run {source.forked_from_id!r}: fork from that run",
+            field="fork.run",
+        )
 
 
 def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from app.db.models import (
     Calibration,
-    CheckpointKind,
     Evaluation,
     Judge,
     Model,
@@ -176,7 +175,7 @@ def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Linea
         ),
         base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
         checkpoints=_checkpoints(session, provenance),
-        reused_stages=dict(provenance.reused),
+        reused_stages={kind: source for (_, kind), source in provenance.reused.items()},
     )
 
 
@@ -200,14 +199,9 @@ def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
 
 def _checkpoints(session: Session, provenance: Provenance) -> list[report.CheckpointLineage]:
     """Of each stage that counts for this run, what it published."""
-    makers = {
-        CheckpointKind.REWARD_MODEL: provenance.executor(StageKind.REWARD_MODEL),
-        CheckpointKind.POLICY: provenance.executor(StageKind.POLICY),
-    }
     return [
         report.CheckpointLineage.model_validate(row, from_attributes=True)
         for row in results.checkpoints(session, provenance)
-        if row.run_id == makers[row.kind]
     ]
 
 

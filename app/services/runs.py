@@ -17,7 +17,7 @@ from app.repositories.runs import RunMark, RunRow
 from app.rlaif.prices import PriceTable
 from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
-from app.services import engine, forks, gates, run_parts, run_rules
+from app.services import engine, forks, gates, round_rules, run_parts, run_rules
 from app.services.models import PublishedModel
 from app.services.run_rows import insert_run
 from app.services.run_rules import Plan
@@ -58,12 +58,15 @@ def create(
     published: PublishedModel | None,
     store: ArtifactStore,
     prices: PriceTable,
+    fork_round: int = 0,
 ) -> RunRow:
     """A queued run with its stages, and its first shards rung for. `published` comes from run_parts.prepare.
 
     Raises what `planned` raises.
     """
-    plan, fork = planned(session, project_id, request, published=published, store=store, prices=prices)
+    plan, fork = planned(
+        session, project_id, request, published=published, store=store, prices=prices, fork_round=fork_round
+    )
     run = insert_run(
         session, project_id, request.name, plan, kind=RunKind.PIPELINE, forked_from_id=fork.source.id if fork else None
     )
@@ -82,19 +85,23 @@ def planned(
     published: PublishedModel | None,
     store: ArtifactStore | None,
     prices: PriceTable,
+    fork_round: int = 0,
 ) -> tuple[Plan, forks.Fork | None]:
     """What a run would be made of, sound as far as can be known before it runs.
 
-    Without `store` the base model's files are not looked into. Raises NotFound, ContentDiffers, PartMissing,
-    ForkRefused, StageNotFinished, RunRefused, CircularEvaluation, and what gates.require_calibrated raises.
+    Without `store` the base model's files are not looked into. A fork goes on in round `fork_round`. Raises NotFound,
+    ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RoundsRefused, RunRefused, CircularEvaluation, and what
+    gates.require_calibrated raises.
     """
     parts = run_parts.resolve(session, project_id, request, published)
-    fork = forks.open_fork(session, project_id, request.fork) if request.fork else None
+    fork = forks.open_fork(session, project_id, request.fork, round_=fork_round) if request.fork else None
     recipe = request.recipe
     _require_pipeline(recipe)
+    _require_no_scoring(recipe)
     if fork is not None:
         parts = forks.inherited(session, fork, parts)
         recipe = forks.merged_recipe(session, fork, request.recipe)
+    round_rules.require_repeatable(recipe)
     if parts.prompt_set is None or parts.base_model is None:
         field = "prompt_set" if parts.prompt_set is None else "base_model"
         raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
@@ -126,6 +133,13 @@ def _require_pipeline(recipe: Recipe) -> None:
             "a run does not calibrate its judge: POST /v1/calibrations measures one against people's labels; leave "
             "recipe.calibrate out",
             field="recipe.calibrate",
+        )
+
+
+def _require_no_scoring(recipe: Recipe) -> None:
+    if recipe.score is not None:
+        raise run_rules.RunRefused(
+            "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out", field="recipe.score"
         )
 
 
@@ -241,7 +255,9 @@ def executed_stages(session: Session, provenance: Provenance) -> list[Stage]:
     own = runs.stages(session, provenance.run_id)
     elsewhere = {source: runs.stages(session, source) for source in set(provenance.reused.values())}
     return [
-        next(other for other in elsewhere[stage.source_run_id] if other.kind is stage.kind)
+        next(
+            other for other in elsewhere[stage.source_run_id] if (other.round, other.kind) == (stage.round, stage.kind)
+        )
         if stage.source_run_id is not None
         else stage
         for stage in own

@@ -108,6 +108,7 @@ def usage(run_id: RunId, as_json: Json = False) -> None:
 
 
 class Result(StrEnum):
+    REVISIONS = "revisions"
     COMPLETIONS = "completions"
     COMPARISONS = "comparisons"
     VERDICTS = "verdicts"
@@ -128,7 +129,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="File to write; it 
 def export(
     run_id: RunId, what: Result, output: Output, format_: Annotated[Format, typer.Option("--format")] = Format.JSONL
 ) -> None:
-    """Download completions, comparisons, verdicts or preferences of a run."""
+    """Download revisions, completions, comparisons, verdicts or preferences of a run."""
     _export(run_id, what, output, format_)
 
 
@@ -173,7 +174,7 @@ def _estimated(stage: dict[str, Any], judge: dict[str, Any] | None) -> dict[str,
     """A row; what one judge takes where there is one."""
     part = judge or stage
     return {
-        "stage": stage["stage"],
+        "stage": f"{stage['stage']} (round {stage['round']})" if stage.get("round") else stage["stage"],
         "judge": part.get("name", ""),
         "calls": str(part.get("calls", "")),
         **{name: _span(part.get(name), digits) for name, digits in (("prompt_tokens", 0), ("usd", 2), ("seconds", 0))},

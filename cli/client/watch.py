@@ -70,7 +70,12 @@ def _row(stage: dict[str, Any]) -> tuple[Text | ProgressBar | str, ...]:
 def _title(stage: dict[str, Any]) -> str:
     """A running stage names its phase, where that says more than the stage does."""
     phase = stage["phase"] if stage["status"] == "running" and stage["phase"] != stage["kind"] else ""
-    return f"{stage['kind']} {stage['status']} {phase}".rstrip()
+    return f"{_name(stage)} {stage['status']} {phase}".rstrip()
+
+
+def _name(stage: dict[str, Any]) -> str:
+    """With its round, but for the first."""
+    return f"{stage['kind']} (round {stage['round']})" if stage["round"] else str(stage["kind"])
 
 
 def _duration(seconds: float | None) -> str:
@@ -96,9 +101,7 @@ def _reason(run: dict[str, Any]) -> str:
     if run.get("error"):
         return f"{run['error'].get('code')}: {run['error'].get('detail')}"
     waiting = [
-        f"{stage['kind']} waits: {stage['waiting_for']['detail']}"
-        for stage in run["stages"]
-        if stage.get("waiting_for")
+        f"{_name(stage)} waits: {stage['waiting_for']['detail']}" for stage in run["stages"] if stage.get("waiting_for")
     ]
     return run.get("pause_reason") or "\n".join(waiting)
 

@@ -9,7 +9,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import Run, RunStatus, Stage, StageStatus
 from app.errors import Conflict
 from app.repositories import outbox, shards, stages
-from app.rlaif.recipe import Recipe
+from app.rlaif.recipe import Recipe, StageKind
 from app.services.engine.asking_again import ask_again
 from app.services.engine.hold import lock_run
 from app.services.engine.notices import EventType, emit, touch
@@ -19,22 +19,27 @@ from app.services.engine.progression import open_next_stage, settle
 def start_run(session: Session, run: Run) -> None:
     """Make the stages of a new run's recipe, cut the first one and ring for its shards.
 
-    A stage that a fork reuses is there already, as a row with status REUSED and its `source_run_id`.
+    A stage that a fork reuses is there already, as a row with status REUSED and its `source_run_id`. A recipe without
+    rounds has one: the first, or that of the last stage which it reuses.
     """
     session.flush()
-    present = {stage.kind: stage for stage in stages.in_order(session, run.id)}
-    for position, kind in enumerate(Recipe.model_validate(run.recipe).stages()):
-        if kind in present:
-            continue
-        session.add(
-            Stage(
-                id=new_id(Kind.STAGE), project_id=run.project_id, run_id=run.id, round=0, position=position, kind=kind
-            )
-        )
+    recipe, present = Recipe.model_validate(run.recipe), stages.in_order(session, run.id)
+    reused = {(stage.round, stage.kind) for stage in present}
+    last = max((stage.round for stage in present), default=0)
+    for round_ in (last,) if recipe.rounds is None else range(recipe.rounds.count):
+        for position, kind in enumerate(recipe.stages_of(round_)):
+            if (round_, kind) not in reused:
+                session.add(_stage(run, round_=round_, position=position, kind=kind))
     session.flush()
     emit(session, run.id, run.project_id, EventType.RUN_QUEUED, {})
     open_next_stage(session, run)
     touch(session, run.id)
+
+
+def _stage(run: Run, *, round_: int, position: int, kind: StageKind) -> Stage:
+    return Stage(
+        id=new_id(Kind.STAGE), project_id=run.project_id, run_id=run.id, round=round_, position=position, kind=kind
+    )
 
 
 def request_cancel(session: Session, run: Run) -> None:

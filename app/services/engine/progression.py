@@ -19,8 +19,9 @@ from app.rlaif.pipeline import Inputs, Phase, ShardPlan, phases, plan
 from app.rlaif.recipe import Recipe
 from app.services.engine.hold import is_runnable
 from app.services.engine.notices import EventType, emit, touch
+from app.services.engine.rounds import end_round
 
-FINISHED = (StageStatus.SUCCEEDED, StageStatus.REUSED)
+FINISHED = (StageStatus.SUCCEEDED, StageStatus.REUSED, StageStatus.SKIPPED)
 
 
 def planning_inputs(session: Session, run: Run) -> Inputs:
@@ -112,6 +113,7 @@ def _close(session: Session, run: Run, stage: Stage) -> None:
     stage.status = StageStatus.SUCCEEDED
     stage.finished_at = func.now()
     emit(session, run.id, run.project_id, EventType.STAGE_SUCCEEDED, {"stage": stage.kind.value, "round": stage.round})
+    end_round(session, run, stage)
 
 
 def settle(session: Session, run: Run) -> None:
