@@ -12,10 +12,11 @@ import torch
 
 from app.rlaif.health import Alarm
 from tests.training.killed_save import die_in
-from tests.training.tiny import make_pairs
+from tests.training.tiny import make_demonstrations, make_pairs
 from workers.training.contracts import Progress
 from workers.training.dpo import DPOConfig, train_dpo
 from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model
+from workers.training.sft import SFTConfig, SFTData, train_sft
 
 SAVE_STEPS = 3
 
@@ -30,11 +31,18 @@ def reward_model_config(model_dir: Path) -> RewardModelConfig:
     )
 
 
+def sft_config(model_dir: Path) -> SFTConfig:
+    return SFTConfig(model_dir=model_dir, learning_rate=1e-3, epochs=2, batch_size=8, save_steps=SAVE_STEPS, seed=5)
+
+
 def train(method: str, model_dir: Path, out_dir: Path, progress: Progress) -> tuple[float, ...]:
     """Sixteen steps of `method`; the losses."""
     torch.set_num_threads(2)
     if method == "dpo":
         return train_dpo(dpo_config(model_dir), make_pairs(64), out_dir, progress).losses
+    if method == "sft":
+        demonstrations = SFTData(make_demonstrations(64), make_demonstrations(8, seed=1))
+        return train_sft(sft_config(model_dir), demonstrations, out_dir, progress).losses
     data = RewardModelData(make_pairs(64), make_pairs(8, seed=1))
     return train_reward_model(reward_model_config(model_dir), data, out_dir, progress).losses
 

@@ -17,7 +17,7 @@ from workers.training.contracts import NonFiniteLoss, StateMismatch, TrainingSto
 from workers.training.dpo import train_dpo
 
 STEPS = 16
-METHODS = ("dpo", "reward_model")
+METHODS = ("dpo", "reward_model", "sft")
 KILLED_AT = {"first step": 1, "mid epoch 0": 5, "mid epoch 1": 12, "last step": STEPS}
 
 

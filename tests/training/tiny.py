@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from app.rlaif.health import Alarm
-from workers.training.contracts import PreferencePair
+from workers.training.contracts import Demonstration, PreferencePair
 
 VOCABULARY = """moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire
 please thank you the a is are because very good great short long warm cold bright dark asks tells moves grows falls"""
@@ -157,6 +157,12 @@ def make_pairs(count: int, *, seed: int = 0, hard: bool = False) -> list[Prefere
             )
         )
     return pairs
+
+
+def make_demonstrations(count: int, *, seed: int = 0) -> list[Demonstration]:
+    """Answers that say thanks."""
+    pairs = make_pairs(count, seed=seed, hard=True)
+    return [Demonstration(f"demonstration-{index:04d}", pair.prompt, pair.first) for index, pair in enumerate(pairs)]
 
 
 @dataclass
