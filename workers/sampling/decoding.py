@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from workers.sampling.language_model import LanguageModel, pad_left
-from workers.sampling.nucleus import choose, seeded_uniforms
+from workers.sampling.nucleus import choose, seed_keys
 
 _TAIL_TOKENS = 4
 """Tokens looked at beside one for each character of a text to stop at: a character may be several of them."""
@@ -44,19 +45,18 @@ def decode(
     device = language_model.device
     stops = torch.tensor(sorted(language_model.stop_ids), device=device)
     length = drawing.max_new_tokens
-    uniforms = torch.stack([seeded_uniforms(seed, length) for seed in seeds]).to(device)
+    keys = seed_keys(seeds, device=device)
+    pick = partial(choose, temperature=drawing.temperature, top_p=drawing.top_p)
     drawn = torch.full((len(prompts), length), int(stops[0]), device=device)
     state = _Decoding(language_model, prompts)
     for position in range(length):
         if should_stop():
             return None
-        ahead = uniforms[state.rows, position]
-        choice = choose(state.next_logits(), ahead, temperature=drawing.temperature, top_p=drawing.top_p)
+        choice = pick(state.next_logits(), keys[state.rows], position)
         for place in choice.doubtful.nonzero().flatten().tolist() if drawing.exact else ():
             row = int(state.rows[place])
             logits = _logits_alone(language_model, [*prompts[row], *drawn[row, :position].tolist()])
-            alone = choose(logits, ahead[place : place + 1], temperature=drawing.temperature, top_p=drawing.top_p)
-            choice.tokens[place] = alone.tokens[0]
+            choice.tokens[place] = pick(logits, keys[row : row + 1], position).tokens[0]
         drawn[state.rows, position] = choice.tokens
         finished = torch.isin(choice.tokens, stops)
         if drawing.until:
