@@ -14,15 +14,15 @@ def revision(session: Session, project_id: str, revision_id: str) -> RubricRevis
     return session.scalar(query)
 
 
-def has_candidates(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
-    """Whether any prompt, of one split or of both, brings two candidates to compare."""
-    return _any_prompt(session, prompt_set_id, split, func.jsonb_array_length(Prompt.candidates) >= 2)
+def has_candidates(session: Session, prompt_set_id: str, *, split: Split | None, least: int = 2) -> bool:
+    """Whether any prompt, of one split or of both, brings so many candidates: two can be compared."""
+    return _any_prompt(session, prompt_set_id, split, func.jsonb_array_length(Prompt.candidates) >= least)
 
 
-def has_trajectories(session: Session, prompt_set_id: str) -> bool:
-    """Whether any train prompt brings a candidate of more than one turn."""
+def has_trajectories(session: Session, prompt_set_id: str, *, split: Split | None) -> bool:
+    """Whether any prompt, of one split or of both, brings a candidate of more than one turn."""
     found = func.jsonb_path_exists(Prompt.candidates, cast('strict $[*] ? (@.type() == "array")', JSONPATH))
-    return _any_prompt(session, prompt_set_id, Split.TRAIN, found)
+    return _any_prompt(session, prompt_set_id, split, found)
 
 
 def has_preferences(session: Session, prompt_set_id: str) -> bool:

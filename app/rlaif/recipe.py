@@ -152,7 +152,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _scoring_is_all(self) -> Self:
         if (self.score is not None) != (self.stop_after is StageKind.SCORE):
-            raise ValueError("score and stop_after 'score' are of scorings: make one by POST /v1/checkpoints/{id}/scores")
+            raise ValueError(
+                "score and stop_after 'score' are of scorings: make one by POST /v1/checkpoints/{id}/scores"
+            )
         return self
 
     @model_validator(mode="after")

@@ -29,4 +29,5 @@ class CompletionOut(BaseModel):
     tokens: int | None = Field(examples=[11])
     seed: int | None = Field(examples=[7043214096254131])
     reward: float | None = Field(description="The reward model's score, where it was asked", examples=[0.71])
+    reward_spread: float | None = Field(description="Standard deviation of an ensemble's members", examples=[None])
     created_at: datetime

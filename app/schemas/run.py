@@ -115,7 +115,9 @@ class RunSummaryOut(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     id: str = Field(examples=["run_01m7xk5mgzeyva4mageqj2tqtk"])
-    kind: RunKind = Field(description="A pipeline trains; calibrations and trials only ask a judge")
+    kind: RunKind = Field(
+        description="A pipeline trains; calibrations and trials only ask a judge, scorings a reward model"
+    )
     name: str = Field(examples=["first"])
     status: RunStatus
     error: dict[str, Any] | None = Field(description="Why it failed: code, detail, stage", examples=[None])

@@ -260,7 +260,7 @@ def _require_texts(session: Session, plan: Plan) -> None:
     trained = {StageKind.REWARD_MODEL, StageKind.POLICY} & set(plan.recipe.stages())
     if not trained or plan.recipe.sample.source != "prompt_set":
         return
-    if run_parts.has_trajectories(session, plan.prompt_set.id):
+    if run_parts.has_trajectories(session, plan.prompt_set.id, split=Split.TRAIN):
         raise RunRefused(
             f"train prompts of {plan.prompt_set.id!r} bring trajectories, which are judged and not trained on: set "
             "recipe.stop_after to 'prefer' and export the preferences, or bring candidates that are texts",

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.connection import Connection, errors
-from cli.client.output import Json, Limit, console, show, show_rows
+from cli.client.output import InputFile, Json, Key, Limit, console, read_object, show, show_rows
+from cli.client.watch import exit_code, render, watch
 from cli.exits import Exit
 
 CheckpointId = Annotated[str, typer.Argument(metavar="CHECKPOINT")]
@@ -37,6 +38,26 @@ def show_(checkpoint_id: CheckpointId, as_json: Json = False) -> None:
 def card_(checkpoint_id: CheckpointId) -> None:
     """Print the model card, as Markdown: training, lineage, every evaluation so far."""
     typer.echo(Connection.from_environment().request("GET", f"/v1/checkpoints/{checkpoint_id}/card").text, nl=False)
+
+
+@checkpoints.command("score")
+def score(
+    checkpoint_id: CheckpointId,
+    file: InputFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, JSONL; it appears whole or not at all.")
+    ],
+    key: Key = None,
+) -> None:
+    """Score texts with a reward model, and wait. Takes the body of POST /v1/checkpoints/{id}/scores."""
+    connection = Connection.from_environment()
+    run = connection.post(f"/v1/checkpoints/{checkpoint_id}/scores", read_object(file), key=key)
+    ended = watch(connection, run["id"], errors)
+    if code := exit_code(ended):
+        errors.print(render(ended))
+        raise typer.Exit(code)
+    size = connection.download(f"/v1/runs/{run['id']}/rewards", output, format="jsonl")
+    console.print(f"{run['id']}: {output}, {size} bytes")
 
 
 @checkpoints.command("pull")

@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/rubrics/{rubric_id}/revisions/{number}:test": {"judge": "j"},
     "POST /v1/checkpoints/{checkpoint_id}/evaluations": {"name": "e", "judge": "j"},
+    "POST /v1/checkpoints/{checkpoint_id}/scores": {"conversations": [{"prompt": "p", "completion": "c"}]},
 }
 BODIES |= {
     "POST /v1/annotation-queues/{queue_id}:route": {"run": "r", "limit": 1},
@@ -73,6 +74,7 @@ def ids(api: LiveApi, owner: str) -> dict[str, str]:
             "/v1/answer-sets", params={"name": "a"}, content=ANSWER, headers={"Content-Type": "application/jsonl"}
         ),
         "task_id": client.post("/v1/tasks", json=TASK),
+        "standing_cohort_id": client.post("/v1/standing-cohorts", json={"name": "c"}),
         "secret_id": client.post("/v1/secrets", json={"name": "s", "host": "h", "value": "v"}),
         "key_id": client.post("/v1/keys", json={"name": "k", "scopes": ["read"]}),
     }

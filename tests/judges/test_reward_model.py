@@ -19,7 +19,7 @@ from workers.judges.build import build_judge
 from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured
 from workers.judges.reward_model import REWARD
 from workers.training.contracts import Conversation
-from workers.training.reward_model import score
+from workers.training.scoring import score
 
 SPEC = RewardModelJudge(family="tiny", checkpoint="checkpoint_1", batch_size=2)
 

@@ -19,7 +19,8 @@ from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy
 from workers.training.contracts import Conversation, MergeDiffers, TrainingStopped
 from workers.training.dpo import DPOConfig, DPOResult, train_dpo
-from workers.training.reward_model import RewardModelConfig, RewardModelData, score, train_reward_model
+from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model
+from workers.training.scoring import score
 
 IDS = torch.arange(4, 24)[None]
 

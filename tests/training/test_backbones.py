@@ -28,13 +28,11 @@ from workers.training.reward_model import (
     RewardModelConfig,
     RewardModelData,
     RewardModelResult,
-    rewards,
-    score,
-    score_by_member,
     train_reward_model,
 )
 from workers.training.rewards import RewardModelReward
 from workers.training.rollouts import Rollout, RolloutGroup, TrainPrompt
+from workers.training.scoring import Scorer, rewards, score
 from workers.training.shared_prompts import PromptGroup
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft on transformers 5
@@ -160,7 +158,7 @@ class TestEnsemble:
         result = train_reward_model(config, data(), tmp_path / "out", Recorder())
         assert result.ensemble is not None
         assert result.ensemble.disagreement is not None
-        every = score_by_member(tmp_path / "out", ITEMS, batch_size=4, progress=Recorder())
+        every = Scorer(tmp_path / "out", batch_size=4)(ITEMS, should_stop=lambda: False)
         together = score(tmp_path / "out", ITEMS, batch_size=3, progress=Recorder())
         assert [sum(values) / 2 for values in every if values] == pytest.approx(together, abs=1e-5)
         assert all(values and values[0] != values[1] for values in every)

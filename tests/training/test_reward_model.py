@@ -25,9 +25,9 @@ from workers.training.reward_model import (
     RewardModelResult,
     RewardObjective,
     pair_rewards,
-    score,
     train_reward_model,
 )
+from workers.training.scoring import score
 
 
 def config_for(model_dir: Path) -> RewardModelConfig:

@@ -15,7 +15,7 @@ from tests.training.tiny import build_model
 from workers.sampling.language_model import load_tokenizer
 from workers.training.checkpoint import ScalarModel, load_policy
 from workers.training.completion_logprobs import CompletionScorer
-from workers.training.reward_model import rewards
+from workers.training.scoring import rewards
 from workers.training.shared_prompts import _PLAIN_CAUSAL, Packing, PromptGroup, share_prompts
 
 SMALL: dict[str, Any] = {

@@ -23,9 +23,9 @@ from app.rlaif.rendering import Case, Response
 from workers.judges.protocol import Judged, JudgeMisconfigured
 from workers.sampling.language_model import window_of
 from workers.training.checkpoint import load_scalar_model
-from workers.training.contracts import Conversation, TemplateRewritesPrompt
+from workers.training.contracts import Conversation, TemplateRefusesPrompt, TemplateRewritesPrompt
 from workers.training.optimiser import autocast
-from workers.training.reward_model import encode_conversation, rewards
+from workers.training.scoring import encode_conversation, rewards
 from workers.training.shared_prompts import PromptGroup
 
 REWARD = "reward"
@@ -85,7 +85,7 @@ class TrainedJudge:
         tools = None if case.tools is None else [dict(tool) for tool in case.tools]
         try:
             return encode_conversation(self._model, Conversation(messages, only.content, tools))
-        except TemplateRewritesPrompt as error:
+        except (TemplateRewritesPrompt, TemplateRefusesPrompt) as error:
             raise JudgeMisconfigured(str(error)) from error
 
     def _fits(self, group: PromptGroup) -> bool:

@@ -21,6 +21,7 @@ STAGES: Mapping[StageKind, str] = {
     StageKind.REWARD_MODEL: "workers.stages.reward_model:run",
     StageKind.POLICY: "workers.stages.policy:run",
     StageKind.EVALUATE: "workers.stages.evaluate:run",
+    StageKind.SCORE: "workers.stages.score:run",
 }
 
 

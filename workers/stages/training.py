@@ -18,6 +18,7 @@ from workers.training.contracts import (
     NoTrainingData,
     RewardsMissing,
     StateMismatch,
+    TemplateRefusesPrompt,
     TemplateRewritesPrompt,
     TrainingStopped,
     TrainingUnhealthy,
@@ -53,6 +54,8 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("no_training_data", str(error)) from error
     except TemplateRewritesPrompt as error:
         raise StageRefused("template_rewrites_prompt", str(error)) from error
+    except TemplateRefusesPrompt as error:
+        raise StageRefused("template_refuses_prompt", str(error)) from error
     except MergeDiffers as error:
         raise StageRefused("merge_differs", str(error)) from error
     except RewardsMissing as error:

@@ -23,10 +23,12 @@ __all__ = [
     "NonFiniteLoss",
     "Optimisation",
     "PreferencePair",
+    "ProcessesRefused",
     "Progress",
     "RanksFailed",
     "RewardsMissing",
     "StateMismatch",
+    "TemplateRefusesPrompt",
     "TemplateRewritesPrompt",
     "Tools",
     "TrainingStopped",
@@ -103,6 +105,16 @@ class TemplateRewritesPrompt(Exception):
         )
 
 
+class TemplateRefusesPrompt(Exception):
+    """Raised when a chat template renders a conversation not at all: it knows no such role, or no such order."""
+
+    def __init__(self, reason: str, last: str) -> None:
+        super().__init__(
+            f"the chat template does not render the prompt that ends in {last[-80:]!r}: {reason}; change its messages or "
+            "tools, or take a model with another template"
+        )
+
+
 class MergeDiffers(Exception):
     """Raised when a merged model does not compute what its adapters do; nothing is published."""
 
@@ -121,6 +133,10 @@ class RewardsMissing(Exception):
             f"not one answer of {steps} steps in a row got a reward; look at the judge's INVALID answers or at the "
             "reward model's window"
         )
+
+
+class ProcessesRefused(Exception):
+    """Raised when this machine cannot train in as many processes as its operator asked for, or not so configured."""
 
 
 class RanksFailed(Exception):

@@ -9,10 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch.nn.functional import logsigmoid
 
 from workers.sampling.language_model import encode, render_prompt, window_of
-from workers.training.contracts import Messages, NoTrainingData, PreferencePair, TemplateRewritesPrompt, Tools
+from workers.training.contracts import (
+    Messages,
+    NoTrainingData,
+    PreferencePair,
+    TemplateRefusesPrompt,
+    TemplateRewritesPrompt,
+    Tools,
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,15 @@ def encode_answer(
 
     The two are encoded apart, as in sampling, where the prompt is fixed before the completion exists. What a template
     puts after the last stop token (often a line break) is left out; where it puts no stop token, one is added.
+
+    Raises `TemplateRewritesPrompt`, `TemplateRefusesPrompt`.
     """
-    prompt = render_prompt(tokenizer, messages, tools=tools)
     answered = [*(dict(message) for message in messages), {"role": "assistant", "content": completion}]
-    text: str = tokenizer.apply_chat_template(answered, tools=tools, tokenize=False)
+    try:
+        prompt = render_prompt(tokenizer, messages, tools=tools)
+        text: str = tokenizer.apply_chat_template(answered, tools=tools, tokenize=False)
+    except TemplateError as error:
+        raise TemplateRefusesPrompt(str(error), str(messages[-1].get("content"))) from error
     if not text.startswith(prompt):
         raise TemplateRewritesPrompt(prompt)
     ids = encode(tokenizer, text[len(prompt) :])
@@ -113,7 +126,7 @@ class PairEncoder:
     opening: tuple[int, ...] = ()
 
     def encode_pairs(self, pairs: Sequence[PreferencePair]) -> EncodedPairs:
-        """Encode all that fits and differs; raises `TemplateRewritesPrompt`."""
+        """Encode all that fits and differs; raises `TemplateRewritesPrompt`, `TemplateRefusesPrompt`."""
         kept: list[EncodedPair] = []
         truncated = identical = overlong = 0
         for pair in sorted(pairs, key=lambda pair: pair.id):

@@ -11,16 +11,16 @@ Completions cut at `max_length` get a stop token.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from app.rlaif.evidence import EnsembleMetrics, HeldOutMetrics
-from workers.sampling.language_model import window_of
+from app.rlaif.health import Alarm, RewardHealth
 from workers.training.adapters import Adapters
 from workers.training.checkpoint import ScalarModel, load_scalar_model, member_directory, save_model
-from workers.training.contracts import Conversation, Optimisation, PreferencePair, Progress, TrainingStopped
+from workers.training.contracts import Optimisation, PreferencePair, Progress, TrainingStopped
 from workers.training.figures import Mean
 from workers.training.held_out import ScoredPair, mean_of, measure, measure_ensemble
 from workers.training.loop import BatchLoss, Loop, Trajectory
@@ -28,13 +28,12 @@ from workers.training.optimiser import autocast
 from workers.training.pairs import (
     EncodedPair,
     PairEncoder,
-    encode_answer,
     fingerprint,
-    pad_right,
     soft_log_loss,
     within_window,
 )
-from workers.training.shared_prompts import Packing, PromptGroup
+from workers.training.scoring import rewards
+from workers.training.shared_prompts import PromptGroup
 
 _COMPARED = 8  # pairs on which merged weights are compared with adapters
 
@@ -54,6 +53,7 @@ class RewardModelConfig(Optimisation):
     centering: float = 0.01
     margin: float = 0.0
     members: int = 1
+    health: RewardHealth = field(default_factory=RewardHealth)
     template_dir: Path | None = None
 
 
@@ -156,7 +156,9 @@ def _train_member(
         pairs,
         RewardObjective(reward_model, centering=config.centering, margin=config.margin),
         config=config,
-        fingerprint=fingerprint(asdict(config) | {"model_dir": None, "template_dir": None, "save_steps": None}, pairs),
+        fingerprint=fingerprint(
+            asdict(config) | {"model_dir": None, "template_dir": None, "save_steps": None, "health": None}, pairs
+        ),
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
@@ -182,84 +184,15 @@ class MemberProgress:
     def should_stop(self) -> bool:
         return self.whole.should_stop()
 
+    def alarm(self, alarm: Alarm) -> None:
+        self.whole.alarm(alarm.model_copy(update={"member": self.index if self.members > 1 else None}))
+
 
 def _mean_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Over members that have the figure: one without a decided pair has no accuracy."""
     names = {name: None for trajectory in trajectories for name in trajectory.metrics}
     found = {name: [each.metrics[name] for each in trajectories if name in each.metrics] for name in names}
     return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-def score(
-    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
-) -> list[float | None]:
-    """The reward of each conversation, in the given order; None for one beyond the model's window, as nothing is cut.
-
-    Raises `TrainingStopped` between batches, `TemplateRewritesPrompt`.
-    """
-    found = score_by_member(model_dir, conversations, batch_size=batch_size, progress=progress)
-    return [None if values is None else sum(values) / len(values) for values in found]
-
-
-def score_by_member(
-    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
-) -> list[tuple[float, ...] | None]:
-    """As `score`, with the reward of every member of an ensemble: one of a model that is none."""
-    reward_model = load_scalar_model(model_dir)
-    groups = [encode_conversation(reward_model, conversation) for conversation in conversations]
-    lengths = [group.longest for group in groups]
-    window = window_of(reward_model.model)
-    fitting = [index for index, length in enumerate(lengths) if window is None or length <= window]
-    order = sorted(fitting, key=lambda index: lengths[index])
-    scores: list[tuple[float, ...] | None] = [None] * len(groups)
-    for start in range(0, len(order), batch_size):
-        if progress.should_stop():
-            raise TrainingStopped(start, len(order))
-        rows = order[start : start + batch_size]
-        with torch.inference_mode(), autocast(reward_model.model.device):
-            values = member_rewards(reward_model, [groups[row] for row in rows])
-        for row, column in zip(rows, values.T.tolist(), strict=True):
-            scores[row] = tuple(column)
-        progress.report(start + len(rows), len(order), {})
-    return scores
-
-
-def encode_conversation(reward_model: ScalarModel, conversation: Conversation) -> PromptGroup:
-    """A prompt and its one completion as the model reads them. Raises `TemplateRewritesPrompt`."""
-    prompt, completion = encode_answer(
-        reward_model.tokenizer,
-        reward_model.stop_ids,
-        conversation.prompt,
-        conversation.completion,
-        tools=conversation.tools,
-        opening=reward_model.opening,
-    )
-    return PromptGroup(prompt, (completion,))
-
-
-def rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
-    """Scalar rewards (completions,) in the order of the groups: of an ensemble the means over its members."""
-    return member_rewards(reward_model, groups).mean(dim=0)
-
-
-def member_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
-    """Scalar rewards (members, completions): a causal model's are read on each completion's last token."""
-    return torch.stack([_own_rewards(each, groups) for each in (reward_model, *reward_model.members)])
-
-
-def _own_rewards(reward_model: ScalarModel, groups: Sequence[PromptGroup]) -> torch.Tensor:
-    model = reward_model.model
-    if reward_model.shares_prompts:
-        packing = Packing.of(groups, device=model.device)
-        hidden = model.base_model(**packing.inputs()).last_hidden_state[0]
-        logits = model.score(hidden.index_select(0, packing.last))
-    else:
-        rows = [[*group.prompt, *completion] for group in groups for completion in group.completions]
-        ids, mask = pad_right(rows, reward_model.tokenizer.pad_token_id)
-        uncached = {} if reward_model.opening else {"use_cache": False}  # an encoder has no cache
-        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), **uncached).logits
-    values: torch.Tensor = logits.squeeze(-1).float()
-    return values
 
 
 class RewardObjective:

@@ -13,8 +13,8 @@ from workers.sampling.language_model import window_of
 from workers.training.checkpoint import load_scalar_model
 from workers.training.contracts import Conversation
 from workers.training.optimiser import autocast
-from workers.training.reward_model import encode_conversation, rewards
 from workers.training.rollouts import Rollout, RolloutGroup
+from workers.training.scoring import encode_conversation, rewards
 from workers.training.shared_prompts import PromptGroup
 
 

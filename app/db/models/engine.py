@@ -26,11 +26,12 @@ from app.rlaif.recipe import StageKind
 
 
 class RunKind(StrEnum):
-    """What a run is for. Only a pipeline trains, and so only it needs a base model."""
+    """What a run is for. Only a pipeline trains, and so only it needs a base model; a scoring asks no judge."""
 
     PIPELINE = "pipeline"
     CALIBRATION = "calibration"
     TRIAL = "trial"
+    SCORING = "scoring"
 
 
 class RunStatus(StrEnum):

@@ -70,6 +70,7 @@ class Completion(Base):
     tokens: Mapped[int | None] = mapped_column(Integer)
     seed: Mapped[Big | None]
     reward: Mapped[float | None] = mapped_column(Float)  # the reward model's score, where it was asked
+    reward_spread: Mapped[float | None] = mapped_column(Float)  # standard deviation of an ensemble's members
     created_at: Mapped[CreatedAt]
 
 
