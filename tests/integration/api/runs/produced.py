@@ -20,12 +20,14 @@ from app.db.models import (
     Preference,
     Prompt,
     Purpose,
+    RevisedAnswer,
     Run,
     Score,
     Split,
     Verdict,
 )
 from app.rlaif.comparison import Answer, InvalidReason, Order
+from app.rlaif.critique import Ending
 from app.storage import ArtifactStore
 
 FIGURES: dict[str, dict[str, Any]] = {
@@ -110,10 +112,11 @@ class Produced:
     verdicts: list[str]
     preferences: list[str]
     scores: list[str] = field(default_factory=list)
+    revisions: list[str] = field(default_factory=list)
 
 
 def label(session: Session, run_id: str) -> Produced:
-    """For every prompt two completions, a comparison, both orders of one judge and a preference.
+    """For every prompt a revised answer, two completions, a comparison, both orders of one judge and a preference.
 
     The first train prompt's preference leans to its second completion, the second's is even, the third's is dropped.
     """
@@ -121,6 +124,7 @@ def label(session: Session, run_id: str) -> Produced:
     rows = Produced([], [], [], [])
     query = select(Prompt).where(Prompt.prompt_set_id == run.prompt_set_id).order_by(Prompt.position)
     for number, prompt in enumerate(session.scalars(query)):
+        steps = [_revision(run, prompt, step) for step in range(2)]
         pair = [_completion(run, prompt, position) for position in range(2)]
         purpose = Purpose.TRAIN if prompt.split is Split.TRAIN else Purpose.HELD_OUT
         comparison = _comparison(run, prompt, pair, purpose)
@@ -128,9 +132,10 @@ def label(session: Session, run_id: str) -> Produced:
         verdicts = [_verdict(run, comparison, order, probability) for order in Order]
         preference = _preference(run, comparison, prompt, probability)
         score = _score(run, pair[0], None if number == 2 else 7.4)
-        for made in (pair, [comparison], verdicts, [preference], [score]):
+        for made in (steps, pair, [comparison], verdicts, [preference], [score]):
             session.add_all(made)
             session.flush()
+        rows.revisions.extend(row.id for row in steps)
         rows.completions.extend(row.id for row in pair)
         rows.comparisons.append(comparison.id)
         rows.verdicts.extend(row.id for row in verdicts)
@@ -196,6 +201,26 @@ def measure(session: Session, run_id: str, checkpoint_id: str) -> None:
         )
     )
     session.flush()
+
+
+def _revision(run: Run, prompt: Prompt, step: int) -> RevisedAnswer:
+    return RevisedAnswer(
+        id=new_id(Kind.REVISED_ANSWER),
+        project_id=run.project_id,
+        run_id=run.id,
+        split=prompt.split,
+        prompt_id=prompt.id,
+        step=step,
+        principle=NASTY if step else None,
+        critique=NASTY if step else None,
+        text=f"{step} of {prompt.external_id}: {NASTY}",
+        finish_reason=Ending.STOP,
+        prompt_tokens=5,
+        critique_tokens=9 if step else None,
+        tokens=7,
+        critique_seed=2**62 if step else None,
+        seed=2**62 + step,
+    )
 
 
 def _completion(

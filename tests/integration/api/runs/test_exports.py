@@ -21,7 +21,7 @@ from tests.integration.api.runs.produced import NASTY, Produced, label
 from tests.integration.api.runs.service import Client, Service
 from tests.stack import wait_for
 
-LISTINGS = ("completions", "comparisons", "verdicts", "scores", "preferences")
+LISTINGS = ("revisions", "completions", "comparisons", "verdicts", "scores", "preferences")
 
 
 @pytest.fixture

@@ -363,7 +363,7 @@ class TestTenancy:
         run, stranger = client.run(), service.client()
         for path in ("", "/events", "/metrics", "/completions", "/comparisons", "/verdicts", "/preferences"):
             assert stranger.get(f"/v1/runs/{run['id']}{path}", expect=404)["code"] == "not_found"
-        for path in ("/evaluations", "/report", "/usage"):
+        for path in ("/evaluations", "/report", "/revisions", "/usage"):
             assert stranger.get(f"/v1/runs/{run['id']}{path}", expect=404)["code"] == "not_found"
         for verb in ("cancel", "pause", "resume", "retry"):
             assert stranger.post(f"/v1/runs/{run['id']}:{verb}", expect=404)["code"] == "not_found"
