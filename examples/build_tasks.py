@@ -7,7 +7,6 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DOCUMENTS = 40
-CHOICES = 4
 SEED = 17
 
 
@@ -21,18 +20,17 @@ def main() -> None:
 
 
 def _facts(topics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Which of four facts is about the subject."""
+    """Which of four true sentences about a subject answers the question."""
     rng = random.Random(SEED)
     documents = []
     for topic in topics[:DOCUMENTS]:
-        others = rng.sample([other["fact"] for other in topics if other is not topic], CHOICES - 1)
-        choices = [topic["fact"], *others]
+        choices = [topic[kind] for kind in ("fact", "what", "how", "why")]
         rng.shuffle(choices)
         documents.append({"topic": topic["name"], "choices": choices, "answer": choices.index(topic["fact"])})
     config = {
         "task": "facts",
         "output_type": "multiple_choice",
-        "doc_to_text": "Tell me a fact about {{topic}}.",
+        "doc_to_text": "What do few people know about {{topic}}?",
         "doc_to_choice": "choices",
         "doc_to_target": "{{answer}}",
         "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
