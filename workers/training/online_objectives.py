@@ -225,11 +225,17 @@ class _Pairs:
         completions = self.experience.rewards.shape[1]
         groups = slice(part.rows.start // completions, part.rows.stop // completions)
         reference = self.experience.reference[part.rows].sum(dim=1)
-        rewards = self.beta * (part.policy.sum(dim=1) - reference).view(-1, completions)
-        chosen = rewards.gather(1, self.best[groups, None]).squeeze(1)
-        rejected = rewards.gather(1, self.worst[groups, None]).squeeze(1)
+        policy = part.policy.sum(dim=1).view(-1, completions)
+        rewards = self.beta * (policy - reference.view(-1, completions))
+        best, worst = self.best[groups, None], self.worst[groups, None]
+        chosen, rejected = rewards.gather(1, best).squeeze(1), rewards.gather(1, worst).squeeze(1)
         known = self.known[groups]
         losses = soft_log_loss(chosen - rejected, self.probability[groups]) * known
         margin = (chosen - rejected).detach()
-        figures = {"margin": Mean.over(margin, known), "accuracy": Mean.over((margin > 0).float(), known)}
+        figures = {
+            "chosen_logp": Mean.over(policy.detach().gather(1, best).squeeze(1), known),
+            "rejected_logp": Mean.over(policy.detach().gather(1, worst).squeeze(1), known),
+            "margin": Mean.over(margin, known),
+            "accuracy": Mean.over((margin > 0).float(), known),
+        }
         return PartLoss(losses.sum() / self.known.sum().clamp(min=1), figures)
