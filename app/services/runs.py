@@ -34,6 +34,10 @@ class BudgetSpent(Conflict):
     """Raised when a run is resumed whose limit would pause it again at once."""
 
 
+_BEFORE_ALL = (0, -1)
+"""A candidate and a step before the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class News:
     """What happened to a run after some event, and how the run stood when that was asked."""
@@ -139,7 +143,8 @@ def _require_pipeline(recipe: Recipe) -> None:
 def _require_no_scoring(recipe: Recipe) -> None:
     if recipe.score is not None:
         raise run_rules.RunRefused(
-            "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out", field="recipe.score"
+            "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out",
+            field="recipe.score",
         )
 
 
@@ -234,19 +239,19 @@ def event_page(session: Session, project_id: str, run_id: str, slice_: Slice) ->
 
 
 def metric_page(session: Session, project_id: str, run_id: str, slice_: Slice) -> Chunk[StepMetrics]:
-    """By stage and step, a reused stage's from the run that executed it. Raises NotFound, BadRequest."""
+    """By stage, candidate and step, a reused stage's from the run that executed it. Raises NotFound, BadRequest."""
     wanted = slice_.limit + 1
     stages = executed_stages(session, provenance(session, project_id, run_id))
-    begin, step = _metric_key(slice_.after, stages) if slice_.after is not None else (0, -1)
+    begin, place = _metric_key(slice_.after, stages) if slice_.after is not None else (0, _BEFORE_ALL)
     found: list[StepMetrics] = []
     for stage in stages[begin:]:
-        points = runs.metric_points(session, stage.id, after=step, limit=wanted - len(found))
+        points = runs.metric_points(session, stage.id, after=place, limit=wanted - len(found))
         found += [StepMetrics(stage, point) for point in points]
         if len(found) == wanted:
             break
-        step = -1
+        place = _BEFORE_ALL
     kept = tuple(found[: slice_.limit])
-    last = f"{kept[-1].stage.id} {kept[-1].point.step}" if kept else None
+    last = f"{kept[-1].stage.id} {kept[-1].point.candidate} {kept[-1].point.step}" if kept else None
     return Chunk(kept, len(found) > slice_.limit, last)
 
 
@@ -264,12 +269,13 @@ def executed_stages(session: Session, provenance: Provenance) -> list[Stage]:
     ]
 
 
-def _metric_key(after: str, stages: list[Stage]) -> tuple[int, int]:
-    stage_id, _, step = after.partition(" ")
+def _metric_key(after: str, stages: list[Stage]) -> tuple[int, tuple[int, int]]:
+    stage_id, _, place = after.partition(" ")
+    candidate, _, step = place.partition(" ")
     index = next((index for index, stage in enumerate(stages) if stage.id == stage_id), None)
     if index is None:
         raise BadRequest("`after` is not a cursor of this list: start without it", field="after")
-    return index, _number(step)
+    return index, (_number(candidate), _number(step))
 
 
 def _number(text: str) -> int:

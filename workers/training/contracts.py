@@ -110,8 +110,8 @@ class TemplateRefusesPrompt(Exception):
 
     def __init__(self, reason: str, last: str) -> None:
         super().__init__(
-            f"the chat template does not render the prompt that ends in {last[-80:]!r}: {reason}; change its messages or "
-            "tools, or take a model with another template"
+            f"the chat template does not render the prompt that ends in {last[-80:]!r}: {reason}; change its messages "
+            "or tools, or take a model with another template"
         )
 
 
