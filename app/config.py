@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     stage_registry: str = Field(
         "workers.stages.registry:STAGES", description="`module:name` of the mapping that says which function runs what"
     )
+    training_processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="How many processes of its machine a gpu worker trains in, each with a GPU where there are GPUs"
+    )
+    accelerate_config: Path | None = Field(
+        None, description="accelerate's YAML for those processes (FSDP2, DeepSpeed); unset, each holds the whole model"
+    )
     log_json: bool = Field(True, description="Structured JSON logs; false for a person's terminal")
 
     @model_validator(mode="before")
@@ -66,6 +72,12 @@ class Settings(BaseSettings):
         plain = password.get_secret_value() if isinstance(password, SecretStr) else str(password).strip()
         whole = make_url(url).set(password=plain).render_as_string(hide_password=False)
         return values | {"database_url": whole}
+
+    @model_validator(mode="after")
+    def _accelerate_needs_processes(self) -> Settings:
+        if self.accelerate_config is not None and self.training_processes == 1:
+            raise ValueError("RLAIF_ACCELERATE_CONFIG spreads a model over processes: set RLAIF_TRAINING_PROCESSES")
+        return self
 
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """`private_networks` parsed; raises ValueError naming what is not a network."""

@@ -9,7 +9,7 @@ from workers.stages.contract import StageContext, StageOutcome
 from workers.stages.inputs import StageInputs
 from workers.stages.pairs import preference_pairs
 from workers.stages.publish import Trained, publish, published
-from workers.stages.training import OUTPUT, optimisation, trained
+from workers.stages.training import OUTPUT, in_processes, optimisation, trained
 from workers.stages.weights import model_directory
 
 
@@ -36,7 +36,8 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
         **optimisation(context, recipe, leaving_out=("backbone",)),
     )
     directory = context.scratch() / OUTPUT
-    result = trained(lambda: train_reward_model(config, data, directory, context.progress), directory)
+    call = in_processes(context, train_reward_model)
+    result = trained(lambda: call(config, data, directory, context.progress), directory)
     metrics = RewardModelMetrics(
         **result.held_out.model_dump(),
         train_pairs=result.pairs,

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from app.rlaif.seeds import derive_seed
 from app.rlaif.training import TrainingConfig
@@ -16,6 +16,7 @@ from workers.training.contracts import (
     MergeDiffers,
     NonFiniteLoss,
     NoTrainingData,
+    ProcessesRefused,
     RewardsMissing,
     StateMismatch,
     TemplateRefusesPrompt,
@@ -23,8 +24,10 @@ from workers.training.contracts import (
     TrainingStopped,
     TrainingUnhealthy,
 )
+from workers.training.launch import Processes, spread
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 OUTPUT = "model"
@@ -37,6 +40,12 @@ def optimisation(
     """The recipe's settings by the trainer's names, and the seed of this stage."""
     settings = {name: getattr(config, name) for name in type(config).model_fields if name not in leaving_out}
     return settings | {"seed": derive_seed(context.work.recipe.seed, context.work.round, context.work.kind)}
+
+
+def in_processes(context: StageContext, train: Callable[P, Result]) -> Callable[P, Result]:
+    """`train`, in as many processes as this deployment trains in."""
+    settings = context.settings
+    return spread(train, Processes(settings.training_processes, settings.accelerate_config))
 
 
 @contextmanager
@@ -58,6 +67,8 @@ def ends_explained() -> Iterator[None]:
         raise StageRefused("template_refuses_prompt", str(error)) from error
     except MergeDiffers as error:
         raise StageRefused("merge_differs", str(error)) from error
+    except ProcessesRefused as error:
+        raise StageRefused("processes_refused", str(error)) from error
     except RewardsMissing as error:
         raise StageRefused("rewards_missing", str(error)) from error
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from app.rlaif.training import LoraConfig
+from workers.training import ranks
 from workers.training.contracts import MergeDiffers
 
 ADAPTER = "adapter"
@@ -42,7 +43,12 @@ class Adapters:
             self._adapted: Any = get_peft_model(model, settings)
 
     def save(self, out_dir: Path) -> None:
-        """Write `out_dir/adapter`; it names no base model by path, since that path is the worker's own."""
+        """Write `out_dir/adapter`; it names no base model by path, since that path is the worker's own.
+
+        Of several ranks the first one writes.
+        """
+        if not ranks.is_first():
+            return
         (settings,) = self._adapted.peft_config.values()
         settings.base_model_name_or_path = ""
         self._adapted.save_pretrained(out_dir / ADAPTER, save_embedding_layers=False)

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from app.rlaif.architectures import ENCODERS
 from workers.sampling.language_model import LanguageModel, default_device, load_tokenizer, stop_token_ids
+from workers.training import ranks
 from workers.training.shared_prompts import share_prompts
 
 _MEMBERS = "members"
@@ -93,7 +94,12 @@ def member_directory(out_dir: Path, index: int) -> Path:
 
 
 def save_model(model: Any, tokenizer: Any, out_dir: Path, *, base_dir: Path) -> None:
-    """Write weights (safetensors, in the base model's own dtype), tokenizer, template and generation config."""
+    """Write weights (safetensors, in the base model's own dtype), tokenizer, template and generation config.
+
+    Of several ranks the first one writes; all have the same.
+    """
+    if not ranks.is_first():
+        return
     dtype = AutoConfig.from_pretrained(base_dir, local_files_only=True, trust_remote_code=False).dtype
     out_dir.mkdir(parents=True, exist_ok=True)
     model.to(dtype or torch.float32).save_pretrained(out_dir)

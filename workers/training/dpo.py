@@ -10,12 +10,14 @@ TRL's `["sigmoid", "sft"]`. It keeps the policy from lowering both completions i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
+from app.rlaif.health import PreferenceHealth
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
+from workers.training import ranks
 from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy, save_model
 from workers.training.completion_logprobs import CompletionScorer
@@ -42,6 +44,7 @@ class DPOConfig(Optimisation):
     sft_weight: float = 0.5
     gamma: float | None = None
     label_smoothing: float | None = None
+    health: PreferenceHealth = field(default_factory=PreferenceHealth)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def train_dpo(
     encoder = PairEncoder(policy.tokenizer, policy.stop_ids, max_length, close_truncated=False)
     encoded = encoder.encode_pairs(data)
     encoded.require_signal(len(data))
-    identity = fingerprint(asdict(config) | {"model_dir": None, "save_steps": None}, encoded.pairs)
+    identity = fingerprint(asdict(config) | {"model_dir": None, "save_steps": None, "health": None}, encoded.pairs)
     scorer = CompletionScorer(policy.model)
     others = unrelated_completions(encoded.pairs, max_length) if config.loss is PreferenceLoss.KTO else None
     unrelated = others or (None,) * len(encoded.pairs)
@@ -194,7 +197,7 @@ class DPOObjective:
             metrics = {
                 "preference_loss": Mean.over(preference),
                 "sft_loss": Mean.over(nll.expand(len(batch))),
-                **_watched(scores.policy, rewards, probability),
+                **_watched(scores, rewards, probability),
             }
             if LOSS_SETTINGS[self.pair_loss.loss].has_reference:
                 metrics["reference_kl"] = Mean.over((scores.reference - scores.policy)[:, :2].mean(dim=1))
@@ -212,17 +215,21 @@ def _certain_nll(scores: CompletionScores, probability: torch.Tensor, weight: to
     first_is_better = probability >= 0.5
     better = torch.where(first_is_better, scores.policy[:, 0], scores.policy[:, 1])
     tokens = torch.where(first_is_better, scores.tokens[:, 0], scores.tokens[:, 1])
-    return -(weight * (2 * probability - 1).abs() * better).sum() / tokens.sum()
+    certain = weight * (2 * probability - 1).abs() * better
+    return -ranks.ratio(certain.sum(), tokens.sum(), items=len(tokens))
 
 
-def _watched(policy: torch.Tensor, rewards: torch.Tensor, probability: torch.Tensor) -> dict[str, Mean]:
-    """Log-probabilities and rewards of the better and of the worse completions of pairs that are no ties."""
+def _watched(scores: CompletionScores, rewards: torch.Tensor, probability: torch.Tensor) -> dict[str, Mean]:
+    """Log-probabilities, lengths and rewards of the better and of the worse completions of pairs that are no ties."""
     decided = probability != 0.5
-    chosen_logp, rejected_logp = _sides(policy, probability)
+    chosen_logp, rejected_logp = _sides(scores.policy, probability)
+    chosen_tokens, rejected_tokens = _sides(scores.tokens.float(), probability)
     chosen, rejected = _sides(rewards, probability)
     return {
         "chosen_logp": Mean.over(chosen_logp, decided),
         "rejected_logp": Mean.over(rejected_logp, decided),
+        "chosen_tokens": Mean.over(chosen_tokens, decided),
+        "rejected_tokens": Mean.over(rejected_tokens, decided),
         "chosen_reward": Mean.over(chosen, decided),
         "rejected_reward": Mean.over(rejected, decided),
         "margin": Mean.over(chosen - rejected, decided),

@@ -1,7 +1,6 @@
 """The optimisation loop that every offline method shares: data order, schedule, accumulation, saving, resuming.
 
-Plain torch on one device. Many devices slot in here and only here: `accelerate launch` would wrap `model` and the
-optimiser with `Accelerator.prepare`, take every `world_size`-th batch of `epoch_batches`, and save on the main process.
+One process or many ranks: a batch is the same whatever their number, each computes its part, and the first one saves.
 Training runs with the model in evaluation mode, which turns every dropout off.
 """
 
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,28 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 
-from workers.training.contracts import Optimisation, Progress, StateMismatch, TrainingStopped
-from workers.training.figures import Figures, Mean
+from app.rlaif.watch import Watch
+from workers.training import ranks
+from workers.training.contracts import (
+    Optimisation,
+    Progress,
+    StateMismatch,
+    TrainingStopped,
+    TrainingUnhealthy,
+    telling_not_finite,
+)
+from workers.training.figures import Figures, Mean, peak_memory
+from workers.training.learner import BatchLoss, Learner, LossOf, Share
 from workers.training.optimiser import (
     Optimiser,
-    autocast,
     random_state,
     recomputed_activations,
     require_finite,
     restore_random_state,
 )
 from workers.training.state import LatestState, TrainingState, load_latest, save_state
+
+__all__ = ["BatchLoss", "Item", "Loop", "Trajectory", "epoch_batches"]
 
 _BUCKET_BATCHES = 16
 
@@ -42,14 +52,6 @@ class Item(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=Item)
-
-
-@dataclass(frozen=True)
-class BatchLoss:
-    """The mean loss over a batch, and figures to report beside it."""
-
-    loss: torch.Tensor
-    metrics: Mapping[str, Mean]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Loop(Generic[ItemT]):
         self,
         model: Any,
         items: Sequence[ItemT],
-        loss_of: Callable[[Sequence[ItemT]], BatchLoss],
+        loss_of: LossOf[ItemT],
         *,
         config: Optimisation,
         fingerprint: str,
@@ -91,24 +93,25 @@ class Loop(Generic[ItemT]):
     ) -> None:
         self._model = model
         self._items = items
-        self._loss_of = loss_of
         self._config = config
         self._fingerprint = fingerprint
         self._state_dir = state_dir
         self._progress = progress
+        self._watch = Watch(config.health, progress.alarm)
         self._losses: list[float] = []
         self._epoch_figures = Figures()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         batches = math.ceil(len(items) / config.batch_size)
         self.steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
         self.total_steps = self.steps_per_epoch * config.epochs
-        self._optimiser = Optimiser(model, config, total_steps=self.total_steps)
+        self._learner = _learner(model, loss_of, config, total_steps=self.total_steps)
 
     def run(self) -> Trajectory:
-        """Train to the end. Raises `TrainingStopped`, `NonFiniteLoss`, `StateMismatch`."""
+        """Train to the end. Raises `TrainingStopped`, `NonFiniteLoss`, `TrainingUnhealthy`, `StateMismatch`."""
         torch.manual_seed(self._config.seed)
         self._model.eval()
-        with recomputed_activations(self._model) if self._config.gradient_checkpointing else nullcontext():
+        recomputing = recomputed_activations(self._model) if self._config.gradient_checkpointing else nullcontext()
+        with recomputing, telling_not_finite(self._progress):
             return self._run()
 
     def _run(self) -> Trajectory:
@@ -117,25 +120,27 @@ class Loop(Generic[ItemT]):
         for step in range(first, self.total_steps):
             metrics = self._step(step)
             done = step + 1
+            alarm = self._watch.see(done, metrics)
+            if alarm is not None:
+                self._progress.report(done, self.total_steps, metrics)
+                raise TrainingUnhealthy(alarm)
             stopping = self._progress.should_stop()
             if stopping or done % self._config.save_steps == 0 or done == self.total_steps:
-                save_state(self._state_dir, self._snapshot())
+                self._save()
             self._progress.report(done, self.total_steps, metrics)
             if stopping and done < self.total_steps:
                 raise TrainingStopped(done, self.total_steps)
+        self._learner.finish()
         return Trajectory(tuple(self._losses), self._epoch_figures.means(), first or None, latest.rejected)
 
     def _step(self, step: int) -> dict[str, float]:
         """One optimiser step over its batches; each weighs by its size, so accumulation equals one large batch."""
         began = time.monotonic()
         batches = self._batches(step)
-        size = sum(len(batch) for batch in batches)
-        figures = Figures()
-        for batch in batches:
-            figures.add(self._backward(batch, len(batch) / size))
+        figures = self._gather(step, batches)
         means = figures.means()
         require_finite("loss", means["loss"], step)
-        applied = self._optimiser.apply(step)
+        applied = self._learner.apply(step)
         self._losses.append(means["loss"])
         if step % self.steps_per_epoch == 0:
             self._epoch_figures = Figures()
@@ -146,18 +151,20 @@ class Loop(Generic[ItemT]):
             "grad_norm": applied.grad_norm,
             "epoch": (step + 1) / self.steps_per_epoch,
             "tokens_per_second": tokens / (time.monotonic() - began),
+            "memory_bytes": peak_memory(self._model.device),
         }
 
-    def _backward(self, batch: Sequence[ItemT], share: float) -> dict[str, tuple[float, float]]:
-        """Adds the batch's gradient; gives the sum and the count of each figure, the loss among them."""
-        with autocast(self._model.device, self._config.precision):
-            result = self._loss_of(batch)
-        (result.loss * share).backward()  # type: ignore[no-untyped-call]
-        loss = Mean.over(result.loss.detach().float().expand(len(batch)))
-        figures = {"loss": loss, **result.metrics}
-        values = torch.stack([part.double() for mean in figures.values() for part in (mean.total, mean.count)])
-        totals, counts = values.view(-1, 2).T.tolist()
-        return dict(zip(figures, zip(totals, counts, strict=True), strict=True))
+    def _gather(self, step: int, batches: Sequence[Sequence[ItemT]]) -> Figures:
+        """Gathers the gradient of the batches; gives the sums and counts of their figures, over all ranks."""
+        size = sum(map(len, batches))
+        parts = [ranks.part_of(batch) for batch in batches]
+        shares = [
+            Share(part.items, part.share * (len(batch) / size)) for part, batch in zip(parts, batches, strict=True)
+        ]
+        figures = Figures()
+        for part, result in zip(parts, self._learner.gather(step, shares), strict=True):
+            figures.add(_sums(result, items=len(part.items), weight=part.weight))
+        return Figures(ranks.summed(figures.sums, device=self._model.device))
 
     def _batches(self, step: int) -> list[list[ItemT]]:
         epoch, within = divmod(step, self.steps_per_epoch)
@@ -167,9 +174,20 @@ class Loop(Generic[ItemT]):
         count = self._config.gradient_accumulation_steps
         return [[self._items[i] for i in batch] for batch in self._epoch[1][within * count : (within + 1) * count]]
 
+    def _save(self) -> None:
+        """Every rank gives its part of the state, and the first one writes it."""
+        snapshot = self._snapshot()
+        if ranks.is_first():
+            save_state(self._state_dir, snapshot)
+
     def _snapshot(self) -> TrainingState:
-        tensors = random_state(self._model.device) | self._optimiser.tensors()
-        position = {"fingerprint": self._fingerprint, "losses": self._losses, "epoch_sums": self._epoch_figures.sums}
+        tensors = random_state(self._model.device) | self._learner.tensors()
+        position = {
+            "fingerprint": self._fingerprint,
+            "losses": self._losses,
+            "epoch_sums": self._epoch_figures.sums,
+            "watch": self._watch.state,
+        }
         return TrainingState(len(self._losses), tensors, position)
 
     def _resume(self) -> LatestState:
@@ -178,8 +196,27 @@ class Loop(Generic[ItemT]):
             return latest
         if latest.state.position["fingerprint"] != self._fingerprint:
             raise StateMismatch(self._state_dir)
-        self._optimiser.restore(latest.state.tensors)
+        self._learner.restore(latest.state.tensors)
         restore_random_state(latest.state.tensors, self._model.device)
         self._losses = list(latest.state.position["losses"])
         self._epoch_figures = Figures(latest.state.position["epoch_sums"])
+        self._watch.restore(latest.state.position["watch"])
         return latest
+
+
+def _learner(model: Any, loss_of: LossOf[ItemT], config: Optimisation, *, total_steps: int) -> Learner[ItemT]:
+    """One that shares its work with the other ranks, where there are some."""
+    if ranks.count() == 1:
+        return Learner(model, loss_of, Optimiser(model, config, total_steps=total_steps), precision=config.precision)
+    from workers.training.accelerated import AcceleratedLearner  # a second of imports
+
+    return AcceleratedLearner(model, loss_of, config, total_steps=total_steps)
+
+
+def _sums(result: BatchLoss, *, items: int, weight: float) -> dict[str, tuple[float, float]]:
+    """The sum and the count of each figure, the loss among them, counted `weight` times."""
+    loss = Mean.over(result.loss.detach().float().expand(items))
+    figures = {"loss": loss, **result.metrics}
+    values = torch.stack([part.double() for mean in figures.values() for part in (mean.total, mean.count)])
+    totals, counts = (values * weight).view(-1, 2).T.tolist()
+    return dict(zip(figures, zip(totals, counts, strict=True), strict=True))

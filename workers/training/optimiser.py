@@ -71,14 +71,23 @@ class Optimiser:
 
     def apply(self, step: int) -> Applied:
         """Clip and apply the gradient that has gathered, and forget it. Raises `NonFiniteLoss`."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
+        norm = self._clip()
         require_finite("gradient norm", norm, step)
-        rate = learning_rate_at(step, self._total_steps, self._config)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
+        rate = self.set_rate(step)
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return Applied(norm, rate)
+
+    def set_rate(self, step: int) -> float:
+        """The learning rate of step `step`, from now on."""
+        rate = learning_rate_at(step, self._total_steps, self._config)
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _clip(self) -> float:
+        """The norm of the whole gradient, before it is clipped."""
+        return float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm))
 
     def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, parameter) for name, parameter in self._model.named_parameters() if parameter.requires_grad]
@@ -96,10 +105,16 @@ class Optimiser:
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Weights and moments as `tensors` gave them."""
         for name, parameter in self._trained():
-            parameter.copy_(tensors[f"{self._name}model.{name}"])
+            parameter.copy_(self._like(tensors[f"{self._name}model.{name}"], parameter))
+            saved = {key: tensors[f"{self._name}optimiser.{key}.{name}"] for key in _MOMENTS}
             self._adamw.state[parameter] = {
-                key: tensors[f"{self._name}optimiser.{key}.{name}"].to(parameter.device) for key in _MOMENTS
+                key: value.to(parameter.device) if key == "step" else self._like(value, parameter)
+                for key, value in saved.items()
             }
+
+    def _like(self, value: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        """A whole `value` as `part` is held."""
+        return value.to(part.device)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
+from workers.training import ranks
 from workers.training.pairs import soft_log_loss
 
 
@@ -74,7 +75,7 @@ class PairLoss:
                 odds = _log_odds(first / self.beta) - _log_odds(second / self.beta)
                 return self.beta * soft_log_loss(odds, probability)
             case PreferenceLoss.KTO:
-                baseline = rewards[:, 2].detach().mean().clamp(min=0)
+                baseline = ranks.mean(rewards[:, 2]).clamp(min=0)
                 return (_unpaired(first - baseline, probability) + _unpaired(second - baseline, 1 - probability)) / 2
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from app.rlaif.training import Precision
+from workers.training import ranks
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import Progress, TrainingStopped
 from workers.training.optimiser import autocast
@@ -135,11 +136,19 @@ def reference_logprobs(
     Raises `TrainingStopped` between batches.
     """
     key = cache.key(groups, device=scorer.device, precision=precision)
-    cached = cache.get(key)
+    cached = _cached(cache, key, torch.empty(len(groups), len(groups[0].completions)), device=scorer.device)
     values = _compute(groups, scorer, precision=precision, progress=progress) if cached is None else cached
-    if cached is None:
+    if cached is None and ranks.is_first():
         cache.put(key, values)
     return ReferenceLogprobs(tuple(map(tuple, values.tolist())), from_cache=cached is not None)
+
+
+def _cached(cache: ReferenceCache, key: str, like: torch.Tensor, *, device: torch.device) -> torch.Tensor | None:
+    """What the first rank found: another might find something else, if it looked a moment later."""
+    found = cache.get(key) if ranks.is_first() else None
+    if not ranks.from_first(torch.tensor(found is not None, dtype=torch.uint8, device=device)):
+        return None
+    return ranks.from_first((like if found is None else found).to(device)).cpu()
 
 
 @torch.no_grad()
