@@ -14,6 +14,7 @@ from app.db.models import Judge, Model, PromptSet, RubricRevision, Run, RunKind,
 from app.errors import Conflict, InvalidInput, NotFound
 from app.repositories import runs
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.warm_start import ConstitutionalConfig
 from app.schemas.run import ForkIn
 from app.services.run_parts import Parts
 
@@ -54,13 +55,14 @@ def open_fork(session: Session, project_id: str, request: ForkIn, *, round_: int
             "prompt set instead",
             field="fork.run",
         )
-    if request.from_stage in (StageKind.WARM_START, StageKind.SAMPLE):
+    recipe = Recipe.model_validate(source.recipe)
+    if request.from_stage in (StageKind.WARM_START, recipe.stages()[0]):
         raise ForkRefused("a fork from the first stage reuses nothing: create a run instead", field="fork.from_stage")
     before = _KINDS[: _KINDS.index(request.from_stage)]
     stages = runs.stages(session, source.id)
     _require_whole(source, stages)
     reused = tuple(stage for stage in stages if stage.kind in before and stage.round <= round_)
-    whole = Recipe.model_validate(source.recipe).model_copy(update={"stop_after": _KINDS[-1]})
+    whole = recipe.model_copy(update={"stop_after": _KINDS[-1]})
     expected = {  # those behind its `stop_after` never ran
         (each, kind) for each in range(round_ + 1) for kind in whole.stages_of(each) if kind in before
     }
@@ -104,21 +106,24 @@ def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
                 field=f"recipe.{section}",
             )
     _require_stage(fork, recipe)
+    _require_warm_start(fork, recipe)
     _require_baseline(session, fork, recipe)
     return recipe
 
 
-def _made_with(recipe: Recipe, section: str) -> BaseModel:
+def _made_with(recipe: Recipe, section: str) -> BaseModel | None:
     """What the stage's rows were made with. By which calibration verdicts are read is no part of that, but of a
     cascade, which is asked by it: there a fork from 'judge' is needed."""
-    part: BaseModel = getattr(recipe, section)
-    return part.model_copy(update={"calibration": None}) if section == StageKind.JUDGE else part
+    part: BaseModel | None = getattr(recipe, section)
+    return part.model_copy(update={"calibration": None}) if part and section == StageKind.JUDGE else part
 
 
 def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
     """The parts, with those of the source run where none was named. Raises ForkRefused."""
     source, reused = fork.source, {stage.kind for stage in fork.reused}
-    rewarded = StageKind.POLICY in reused and Recipe.model_validate(source.recipe).rewards_by_judge()
+    recipe = Recipe.model_validate(source.recipe)
+    rewarded = StageKind.POLICY in reused and recipe.rewards_by_judge()
+    revised = StageKind.WARM_START in reused and isinstance(recipe.warm_start, ConstitutionalConfig)
     whole = Parts(
         rubric=parts.rubric or _existing(session, RubricRevision, source.rubric_revision_id),
         prompt_set=parts.prompt_set or session.get_one(PromptSet, source.prompt_set_id),
@@ -128,8 +133,9 @@ def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
     )
     _require_same("prompt_set", whole.prompt_set, source.prompt_set_id, source)
     _require_same("base_model", whole.base_model, source.base_model_id, source)
-    if StageKind.JUDGE in reused or rewarded:
+    if StageKind.JUDGE in reused or rewarded or revised:
         _require_same("rubric", whole.rubric, source.rubric_revision_id, source)
+    if StageKind.JUDGE in reused or rewarded:
         _require_same("judge", whole.judge, source.judge_id, source)
     return whole
 
@@ -159,7 +165,8 @@ def add_reused_stages(session: Session, fork: Fork, run: Run) -> None:
 
 def _over(source: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     """A policy section that states another method stands for itself: the methods share few settings."""
-    sections = {name: {**source[name], **part} for name, part in stated.items() if isinstance(source.get(name), dict)}
+    both = {name for name, part in stated.items() if isinstance(part, dict) and isinstance(source.get(name), dict)}
+    sections = {name: {**source[name], **stated[name]} for name in both}
     if "method" in (policy := stated.get("policy", {})) and policy["method"] != source["policy"]["method"]:
         sections["policy"] = policy
     return {**source, **stated, **sections}
@@ -173,9 +180,21 @@ def _require_stage(fork: Fork, recipe: Recipe) -> None:
         )
 
 
+def _require_warm_start(fork: Fork, recipe: Recipe) -> None:
+    """What is reused was sampled without the warm start that a fork would add."""
+    if recipe.warm_start is not None and Recipe.model_validate(fork.source.recipe).warm_start is None:
+        raise ForkRefused(
+            f"run {fork.source.id!r} had no warm start, and what it sampled is reused: leave recipe.warm_start out, or "
+            "create a run instead",
+            field="recipe.warm_start",
+        )
+
+
 def _require_baseline(session: Session, fork: Fork, recipe: Recipe) -> None:
     """Imported candidates are no baseline: base completions exist only where the sampling run evaluates."""
     if StageKind.EVALUATE not in recipe.stages() or recipe.sample.source == "model":
+        return
+    if fork.from_stage is StageKind.SAMPLE:
         return
     sampler = next(stage.source_run_id or fork.source.id for stage in fork.reused if stage.kind is StageKind.SAMPLE)
     executed = Recipe.model_validate(session.get_one(Run, sampler).recipe)

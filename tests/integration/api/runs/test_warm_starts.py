@@ -1,0 +1,124 @@
+"""Warm starts over HTTP: refused where there is nothing to learn from, reused by forks, shown in the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.runs.service import PROMPTS, RUBRIC, Client
+
+TAUGHT = {"method": "sft"}
+REVISED = {"method": "constitutional", "revisions": 2}
+CONSTITUTION = {**RUBRIC, "name": "constitution", "principles": ["Prefer the kind answer."]}
+PAIR = {"candidates": ["Salt.", "No."], "preferences": [{"first": 0, "second": 1}]}
+
+
+def prompts(**brought: Any) -> dict[str, Any]:
+    """A set of a name of its own whose train prompts bring what is named."""
+    rows = [prompt | (brought if prompt["split"] == "train" else {}) for prompt in PROMPTS["prompts"]]  # type: ignore[index, operator]
+    return {"name": "-".join(("with", *brought)), "prompts": rows}
+
+
+def recipe(**warm_start: Any) -> dict[str, Any]:
+    return {"sample": {"prompts_per_shard": 2}, "warm_start": warm_start}
+
+
+class TestCreation:
+    def test_the_warm_start_runs_first(self, client: Client) -> None:
+        run = client.run(recipe=recipe(**REVISED), rubric=CONSTITUTION)
+        first = run["stages"][0]
+        assert (first["kind"], first["phase"], first["total_shards"], first["total_units"]) == (
+            "warm_start",
+            "revise",
+            3,
+            6,
+        )
+
+    def test_demonstrations_are_trained_on_at_once(self, client: Client) -> None:
+        run = client.run(recipe=recipe(**TAUGHT), prompt_set=prompts(reference="Salt is a mineral."))
+        assert (run["stages"][0]["phase"], run["stages"][0]["total_shards"]) == ("train", 1)
+        assert run["recipe"]["warm_start"]["demonstrations"] == "reference"
+
+    @pytest.mark.parametrize(
+        ("warm_start", "changes", "field"),
+        [
+            (TAUGHT, {}, "recipe.warm_start.demonstrations"),
+            (TAUGHT, {"prompt_set": prompts(reference=" \n")}, "recipe.warm_start.demonstrations"),
+            (TAUGHT, {"prompt_set": prompts(**PAIR)}, "recipe.warm_start.demonstrations"),
+            (
+                {**TAUGHT, "demonstrations": "preferred"},
+                {"prompt_set": prompts(reference="Salt.")},
+                "recipe.warm_start.demonstrations",
+            ),
+            ({**TAUGHT, "demonstrations": "either"}, {}, "recipe.warm_start.demonstrations"),
+            (REVISED, {}, "rubric"),
+        ],
+    )
+    def test_nothing_to_learn_from_is_refused(
+        self, client: Client, warm_start: dict[str, Any], changes: dict[str, Any], field: str
+    ) -> None:
+        problem = client.post("/v1/runs", client.request(recipe=recipe(**warm_start), **changes), expect=422)
+        assert (problem["code"], problem["field"]) == ("warm_start_refused", field)
+        assert client.get("/v1/runs")["data"] == []
+
+    @pytest.mark.parametrize(
+        ("warm_start", "field"),
+        [
+            ({**REVISED, "revisions": 5}, "recipe.warm_start.revisions"),
+            ({**REVISED, "critique_request": "Criticise."}, "recipe.warm_start"),
+            ({**TAUGHT, "revisions": 1}, "recipe.warm_start.revisions"),
+            ({"method": "other"}, "recipe.warm_start"),
+        ],
+    )
+    def test_settings_that_cannot_be_are_named(self, client: Client, warm_start: dict[str, Any], field: str) -> None:
+        problem = client.post("/v1/runs", client.request(recipe=recipe(**warm_start), rubric=CONSTITUTION), expect=422)
+        assert any(error["field"] == field for error in problem["errors"]), problem
+
+    def test_preferred_candidates_are_demonstrations(self, client: Client) -> None:
+        taught = recipe(**TAUGHT, demonstrations="either")
+        assert client.run(recipe=taught, prompt_set=prompts(**PAIR))["status"] == "queued"
+
+    def test_more_tokens_than_the_model_reads_are_refused(self, client: Client) -> None:
+        asked = client.request(recipe=recipe(**REVISED, max_length=100_000), rubric=CONSTITUTION)
+        assert client.post("/v1/runs", asked, expect=422)["field"] == "recipe.warm_start.max_length"
+
+
+class TestForks:
+    @pytest.fixture
+    def source(self, client: Client) -> dict[str, Any]:
+        run = client.run(recipe=recipe(**REVISED), rubric=CONSTITUTION)
+        client.drive(run["id"])
+        return run
+
+    @staticmethod
+    def fork(run: dict[str, Any], from_stage: str, **changes: Any) -> dict[str, Any]:
+        return {"name": "again", "fork": {"run": run["id"], "from_stage": from_stage}, **changes}
+
+    def test_sampling_again_reuses_the_warm_start(self, client: Client, source: dict[str, Any]) -> None:
+        changed = {"recipe": {"sample": {"temperature": 0.5}}}
+        made = client.post("/v1/runs", self.fork(source, "sample", **changed))
+        assert [stage["status"] for stage in made["stages"]][:2] == ["reused", "running"]
+        assert made["recipe"]["warm_start"] == source["recipe"]["warm_start"]
+
+    @pytest.mark.parametrize(
+        ("from_stage", "changes", "field"),
+        [
+            ("warm_start", {}, "fork.from_stage"),
+            ("sample", {"recipe": {"warm_start": REVISED | {"revisions": 3}}}, "recipe.warm_start"),
+            ("policy", {"recipe": {"warm_start": None}}, "recipe.warm_start"),
+            ("sample", {"rubric": RUBRIC}, "rubric"),
+        ],
+    )
+    def test_what_it_was_made_from_may_not_differ(
+        self, client: Client, source: dict[str, Any], from_stage: str, changes: dict[str, Any], field: str
+    ) -> None:
+        problem = client.post("/v1/runs", self.fork(source, from_stage, **changes), expect=422)
+        assert (problem["code"], problem["field"]) == ("fork_refused", field)
+
+    def test_none_is_added_to_what_was_sampled_without(self, client: Client) -> None:
+        run = client.run()
+        client.drive(run["id"])
+        added = self.fork(run, "policy", recipe={"warm_start": REVISED})
+        problem = client.post("/v1/runs", added, expect=422)
+        assert (problem["code"], problem["field"]) == ("fork_refused", "recipe.warm_start")
