@@ -12,6 +12,7 @@ from cli.client.calibrations import calibrations, canaries
 from cli.client.checkpoints import checkpoints
 from cli.client.people import people
 from cli.client.rubrics import rubrics
+from cli.client.standing_cohorts import cohorts
 from cli.demo import demo
 from cli.up import up
 
@@ -40,6 +41,7 @@ resources.keys.command("bootstrap")(processes.bootstrap_key)
 for group in (
     rubrics,
     resources.prompts,
+    cohorts,
     resources.models,
     resources.answers,
     resources.judges,

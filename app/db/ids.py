@@ -34,6 +34,8 @@ class Kind(StrEnum):
     CALIBRATION = "calibration"
     CANARY = "canary"
     TASK = "task"
+    STANDING_COHORT = "cohort"
+    TRACE = "trace"
     ANNOTATION_QUEUE = "queue"
     ANNOTATION_ITEM = "item"
     ANNOTATION_SEAT = "claim"

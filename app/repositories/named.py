@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.models import AnnotationQueue, AnswerSet, Judge, Model, PromptSet, Rubric, Secret, Task
+from app.db.models import AnnotationQueue, AnswerSet, Judge, Model, PromptSet, Rubric, Secret, StandingCohort, Task
 from app.errors import Conflict
 
 
@@ -14,7 +14,8 @@ class NameTaken(Conflict):
 
 
 def insert_named(
-    session: Session, row: AnnotationQueue | AnswerSet | Judge | Model | PromptSet | Rubric | Secret | Task
+    session: Session,
+    row: AnnotationQueue | AnswerSet | Judge | Model | PromptSet | Rubric | Secret | StandingCohort | Task,
 ) -> None:
     """Raises NameTaken; the transaction is then over."""
     session.add(row)

@@ -25,7 +25,11 @@ def list_(
 ) -> None:
     """List checkpoints."""
     rows = Connection.from_environment().pages("/v1/checkpoints", limit=limit, run=run)
-    show_rows(rows, ("id", "run_id", "kind", "step", "size_bytes", "created_at"), as_json=as_json)
+    show_rows(
+        rows,
+        ("id", "run_id", "kind", "round", "candidate", "selected", "promoted", "step", "size_bytes"),
+        as_json=as_json,
+    )
 
 
 @checkpoints.command("show")
@@ -37,7 +41,8 @@ def show_(checkpoint_id: CheckpointId, as_json: Json = False) -> None:
 @checkpoints.command("card")
 def card_(checkpoint_id: CheckpointId) -> None:
     """Print the model card, as Markdown: training, lineage, every evaluation so far."""
-    typer.echo(Connection.from_environment().request("GET", f"/v1/checkpoints/{checkpoint_id}/card").text, nl=False)
+    answer = Connection.from_environment().request("GET", f"/v1/checkpoints/{checkpoint_id}/card")
+    typer.echo(answer.text, nl=False)
 
 
 @checkpoints.command("score")

@@ -47,7 +47,11 @@ LABEL = (
     '{"prompt": "q", "candidates": ["x", "y"], '
     '"annotations": [{"first": 0, "second": 1, "annotator": "ada", "answer": "A"}]}\n'
 )
-LINES = {"POST /v1/annotation-queues/{queue_id}/annotations:upload": LABEL}
+TRACE = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
+LINES = {
+    "POST /v1/annotation-queues/{queue_id}/annotations:upload": LABEL,
+    "POST /v1/standing-cohorts/{standing_cohort_id}/traces": TRACE,
+}
 ANSWER = '{"comparison_id": "c", "order": "AB", "answer": "A"}\n'
 EXTRAS = {"number": "1", "name": "config.json", "model_digest": "0" * 64}
 TASK = {

@@ -32,6 +32,7 @@ from app.db.models.results import (
 from app.db.models.revisions import RevisedAnswer
 from app.db.models.tasks import Task, TaskDocument, TaskOutcome
 from app.db.models.tenancy import ApiKey, IdempotencyKey, Project, Scope, Secret
+from app.db.models.traces import StandingCohort, Trace
 
 __all__ = [
     "Annotation",
@@ -79,8 +80,10 @@ __all__ = [
     "Split",
     "Stage",
     "StageStatus",
+    "StandingCohort",
     "Task",
     "TaskDocument",
     "TaskOutcome",
+    "Trace",
     "Verdict",
 ]
