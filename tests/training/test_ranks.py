@@ -19,6 +19,7 @@ from app.rlaif.training import LoraConfig
 from tests.training.tiny import Recorder, make_pairs
 from workers.training import ranks
 from workers.training.contracts import (
+    Demonstration,
     NoTrainingData,
     Optimisation,
     PreferencePair,
@@ -31,6 +32,7 @@ from workers.training.contracts import (
 from workers.training.dpo import DPOConfig, DPOResult, train_dpo
 from workers.training.launch import Processes, spread
 from workers.training.reward_model import RewardModelConfig, RewardModelData, RewardModelResult, train_reward_model
+from workers.training.sft import SFTConfig, SFTData, SFTResult, train_sft
 
 STEPS = 8
 FSDP2 = """
@@ -43,7 +45,7 @@ num_processes: 2
 use_cpu: true
 """
 
-Train = Callable[[Path, Processes, Recorder], DPOResult | RewardModelResult]
+Train = Callable[[Path, Processes, Recorder], DPOResult | RewardModelResult | SFTResult]
 
 
 @pytest.fixture(autouse=True)
@@ -80,12 +82,20 @@ def reward_model(model_dir: Path, **settings: Any) -> Train:
     return lambda out_dir, processes, progress: spread(train_reward_model, processes)(config, data, out_dir, progress)
 
 
+def sft(model_dir: Path) -> Train:
+    config = SFTConfig(**shared_settings(model_dir))
+    shown = [Demonstration(pair.id, pair.prompt, pair.first) for pair in make_pairs(33)]
+    data = SFTData(shown[:25], shown[25:])
+    return lambda out_dir, processes, progress: spread(train_sft, processes)(config, data, out_dir, progress)
+
+
 METHODS: dict[str, Callable[[Path], Train]] = {
     "dpo": dpo,
     "kto": lambda model_dir: dpo(model_dir, loss=PreferenceLoss.KTO),
     "dpo on adapters": lambda model_dir: dpo(model_dir, lora=LoraConfig(rank=4, alpha=8)),
     "dpo with recomputed activations": lambda model_dir: dpo(model_dir, gradient_checkpointing=True),
     "reward model": reward_model,
+    "sft": sft,
     "reward model of two": lambda model_dir: reward_model(model_dir, members=2),
 }
 

@@ -17,6 +17,7 @@ import torch
 
 from app.rlaif.evidence import HeldOutLikelihood
 from workers.sampling.language_model import LanguageModel
+from workers.training import ranks
 from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy, save_model
 from workers.training.completion_logprobs import CompletionScorer
@@ -174,7 +175,8 @@ class SFTObjective:
     def __call__(self, batch: Sequence[EncodedExample]) -> BatchLoss:
         nll = -self.scorer.sums([example.group for example in batch]).sum()
         tokens = nll.new_tensor(sum(len(example.completion) for example in batch))
-        return BatchLoss(nll / tokens, {"nll": Mean(nll.detach().float(), tokens)})
+        loss = ranks.ratio(nll, tokens, items=len(batch))
+        return BatchLoss(loss, {"nll": Mean(nll.detach().float(), tokens)})
 
 
 @torch.no_grad()
