@@ -121,7 +121,7 @@ def mean_of(name: str, figures: Sequence[Mapping[str, float]]) -> float:
 
 
 def tiny(model_dir: Path, **changes: Any) -> OnlineConfig:
-    """A training of the random model whose answers become long: the reward is their length."""
+    """A training of the random model that soon goes far from where it began."""
     settings: Json = {
         "steps": 12,
         "prompts_per_step": 2,
@@ -133,12 +133,12 @@ def tiny(model_dir: Path, **changes: Any) -> OnlineConfig:
         "beta": 0.0,
         "max_length": 64,
         "save_steps": 100,
-        "health": OnlineHealth(window=2, length_ratio=1.05, shared_ngrams=None, judge_fall=None, kl_per_token=None),
+        "health": OnlineHealth(window=2, kl_per_token=1e-3, length_ratio=None, shared_ngrams=None),
     }
     return OnlineConfig(model_dir=model_dir, method=OnlineMethod.RLOO, **(settings | changes))
 
 
-def lengthen(config: OnlineConfig, out: Path, watch: Recorder, *, looks: bool = False) -> OnlineResult:
+def wander(config: OnlineConfig, out: Path, watch: Recorder, *, looks: bool = False) -> OnlineResult:
     asked = [
         TrainPrompt(f"p{i}", [{"role": "user", "content": f"the {name}"}]) for i, name in enumerate(("moon", "sun"))
     ]
@@ -147,15 +147,17 @@ def lengthen(config: OnlineConfig, out: Path, watch: Recorder, *, looks: bool = 
 
 
 class TestResuming:
-    def test_the_same_alarms_at_the_same_steps(self, model_dir: Path, tmp_path: Path) -> None:
-        """The window spans the stop, and what was raised before it is told again: the first telling may be lost."""
-        whole, cut, rest = Recorder(), Recorder(stop_after_reports=7), Recorder()
-        lengthen(tiny(model_dir), tmp_path / "whole", whole, looks=True)
+    @pytest.mark.parametrize("stop", [3, 7])
+    def test_the_same_alarms_at_the_same_steps(self, model_dir: Path, tmp_path: Path, stop: int) -> None:
+        """A window spans the stop, and what was raised before it is told again: the first telling may be lost."""
+        whole, cut, rest = Recorder(), Recorder(stop_after_reports=stop), Recorder()
+        wander(tiny(model_dir), tmp_path / "whole", whole, looks=True)
         with pytest.raises(TrainingStopped):
-            lengthen(tiny(model_dir), tmp_path / "cut", cut, looks=True)
-        lengthen(tiny(model_dir), tmp_path / "cut", rest, looks=True)
-        assert [alarm.kind for alarm in whole.alarms] == [AlarmKind.LENGTH_DRIFT]
-        assert {str(alarm) for alarm in (*cut.alarms, *rest.alarms)} == {str(alarm) for alarm in whole.alarms}
+            wander(tiny(model_dir), tmp_path / "cut", cut, looks=True)
+        wander(tiny(model_dir), tmp_path / "cut", rest, looks=True)
+        assert [alarm.kind for alarm in whole.alarms] == [AlarmKind.KL_EXPLODING]
+        assert rest.alarms == whole.alarms
+        assert cut.alarms == [alarm for alarm in whole.alarms if alarm.step <= stop]
         assert rest.steps[-1][2]["held_out_judge_change"] == whole.steps[-1][2]["held_out_judge_change"]
 
     def test_a_stopping_alarm_stops_again(self, model_dir: Path, tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ class TestResuming:
         messages = []
         for _ in range(2):
             with pytest.raises(TrainingUnhealthy) as stopped:
-                lengthen(config, tmp_path, Recorder())
+                wander(config, tmp_path, Recorder())
             messages.append(str(stopped.value))
         assert messages[0] == messages[1]
 
@@ -176,7 +178,7 @@ class TestFigures:
         train_dpo(DPOConfig(model_dir=model_dir, epochs=1), make_pairs(16), tmp_path / "dpo", dpo)
         data = RewardModelData(make_pairs(16), make_pairs(8, seed=1))
         train_reward_model(RewardModelConfig(model_dir=model_dir, epochs=1), data, tmp_path / "reward", reward)
-        lengthen(replace(tiny(model_dir), method=OnlineMethod.ONLINE_DPO, steps=1), tmp_path / "online", online)
+        wander(replace(tiny(model_dir), method=OnlineMethod.ONLINE_DPO, steps=1), tmp_path / "online", online)
         everywhere = {"loss", "margin", "accuracy", "tokens_per_second", "memory_bytes"}
         paired = {"chosen_logp", "rejected_logp"}
         assert dpo.steps[0][2].keys() >= everywhere | paired | {"reference_kl", "chosen_tokens", "rejected_tokens"}
