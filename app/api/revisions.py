@@ -24,10 +24,10 @@ router = APIRouter(prefix="/v1/runs", tags=["results"], route_class=StrictRoute)
 @router.get(
     "/{run_id}/revisions",
     response_model=Page[RevisionOut],
-    operation_id="list_revisions",
+    operation_id="list_revised_answers",
     responses=exports.RESPONSES,
 )
-def list_revisions(
+def list_revised_answers(
     run_id: RunId,
     caller: Reader,
     session: ReadSession,
