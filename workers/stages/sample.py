@@ -31,6 +31,8 @@ def run(context: StageContext) -> StageOutcome:
         return import_candidates(context, inputs)
     config = context.work.recipe.sample
     held_out = context.work.payload["split"] == Split.HELD_OUT
+    if held_out and context.work.round > 0 and config.held_out_completions < 2:
+        return StageOutcome(context.work.payload["limit"])  # of one completion no pair is made, and it is no baseline
     return sample_shard(
         context,
         inputs,
