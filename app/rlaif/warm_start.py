@@ -104,6 +104,11 @@ WarmStartConfig = Annotated[
 ]
 
 
+def written(config: SupervisedConfig | None, *, prompts: int) -> int | None:
+    """Answers, critiques and revisions that a model writes for so many prompts; None where it writes none."""
+    return prompts * (1 + 2 * config.revisions) if isinstance(config, ConstitutionalConfig) else None
+
+
 def demonstration(
     wanted: Demonstrations,
     *,

@@ -28,7 +28,9 @@ from app.rlaif.prices import PriceTable, tariff_of
 from app.rlaif.question_lengths import overhead
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Criterion, Rubric
+from app.rlaif.sweep import candidates, evaluated
 from app.rlaif.training import PolicyConfig
+from app.rlaif.warm_start import written
 from app.rlaif.workload import (
     Asked,
     PromptFacts,
@@ -77,6 +79,8 @@ class _Stages:
 
     def of(self, kind: StageKind) -> StageEstimate:
         match kind:
+            case StageKind.WARM_START:
+                return self._warm_start()
             case StageKind.SAMPLE:
                 return self._sampling()
             case StageKind.JUDGE:
@@ -84,12 +88,26 @@ class _Stages:
                 return self._judging(kind, self._plan.judge, asked, drawn=None)
             case StageKind.EVALUATE:
                 asked = asked_in_evaluation(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
-                drawn = self._plan.prompt_set.held_out_count * self._plan.recipe.evaluate.completions
+                answers = self._plan.recipe.evaluate.completions * len(evaluated(self._plan.recipe))
+                drawn = self._plan.prompt_set.held_out_count * answers
                 return self._judging(kind, self._plan.evaluation_judge, asked, drawn=drawn)
             case StageKind.POLICY:
-                return self._policy()
+                return estimate.together([self._trained(one) for one in candidates(self._plan.recipe)])
             case _:
                 return self._other(kind)
+
+    def _trained(self, recipe: Recipe) -> StageEstimate:
+        """One candidate, as a run of its own recipe."""
+        plan = replace(self._plan, recipe=recipe)
+        return _Stages(self._session, self._project_id, plan, self._prices)._policy()
+
+    def _warm_start(self) -> StageEstimate:
+        """At the pace of the newest one by the same method: revising takes its time with what is written."""
+        config, prompts, past = self._plan.recipe.warm_start, self._plan.prompt_set, self._past(StageKind.WARM_START)
+        alike = past is not None and type(past.recipe.warm_start) is type(config)
+        found = self._other(StageKind.WARM_START) if alike else _unknown(StageKind.WARM_START, None)
+        units = written(config, prompts=prompts.train_count + prompts.held_out_count)
+        return found.model_copy(update={"units": units})
 
     def _sampling(self) -> StageEstimate:
         recipe, evaluates = self._plan.recipe, self._plan.evaluates
@@ -236,15 +254,20 @@ def _text(candidate: Any) -> str:
 def _work(recipe: Recipe, kind: StageKind, train_prompts: int) -> int:
     """What the time of a stage grows with: train prompts, once an epoch; or a policy's own answers."""
     match kind:
+        case StageKind.WARM_START if recipe.warm_start is not None:
+            return written(recipe.warm_start, prompts=train_prompts) or train_prompts * recipe.warm_start.epochs
         case StageKind.REWARD_MODEL:
             return train_prompts * recipe.reward_model.epochs
         case StageKind.POLICY:
-            policy = recipe.policy
-            if isinstance(policy, PolicyConfig):
-                return train_prompts * policy.epochs
-            return policy.steps * policy.prompts_per_step * policy.completions
+            return sum(_policy_work(one.policy, train_prompts) for one in candidates(recipe))
         case _:
             return train_prompts
+
+
+def _policy_work(policy: PolicyConfig | OnlinePolicyConfig, train_prompts: int) -> int:
+    if isinstance(policy, PolicyConfig):
+        return train_prompts * policy.epochs
+    return policy.steps * policy.prompts_per_step * policy.completions
 
 
 def _drawn(past: PastStage) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from app.db.models import Stage
 from tests.integration.api.runs.service import PROMPTS, RUBRIC, Client
 
 TAUGHT = {"method": "sft"}
@@ -82,6 +84,28 @@ class TestCreation:
     def test_more_tokens_than_the_model_reads_are_refused(self, client: Client) -> None:
         asked = client.request(recipe=recipe(**REVISED, max_length=100_000), rubric=CONSTITUTION)
         assert client.post("/v1/runs", asked, expect=422)["field"] == "recipe.warm_start.max_length"
+
+
+class TestEstimate:
+    def test_counts_what_the_model_writes(self, client: Client) -> None:
+        body = client.request(recipe=recipe(**REVISED), rubric=CONSTITUTION)
+        found = client.post("/v1/runs:estimate", body, expect=200)
+        stage = found["stages"][0]
+        assert (stage["stage"], stage["units"], stage["seconds"]) == ("warm_start", 6 * (1 + 2 * 2), None)
+
+    def test_goes_by_the_pace_of_the_newest_by_the_same_method(self, client: Client) -> None:
+        run = client.run(recipe=recipe(**REVISED), rubric=CONSTITUTION)
+        client.drive(run["id"])
+        with client.service.sessions.begin() as session:
+            session.execute(update(Stage).where(Stage.run_id == run["id"]).values(compute_seconds=10.0))
+        seconds = []
+        for revisions in (2, 4):
+            asked = client.request(recipe=recipe(**REVISED | {"revisions": revisions}), rubric=CONSTITUTION)
+            stage = client.post("/v1/runs:estimate", asked, expect=200)["stages"][0]
+            seconds.append(stage["seconds"]["expected"])
+        assert seconds[1] == pytest.approx(seconds[0] * 9 / 5)
+        taught = client.request(recipe=recipe(**TAUGHT), prompt_set=prompts(reference="Salt."))
+        assert client.post("/v1/runs:estimate", taught, expect=200)["stages"][0]["seconds"] is None
 
 
 class TestForks:
