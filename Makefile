@@ -38,7 +38,7 @@ bench-judging: setup ## judges and panels against public human labels (../shared
 bench-judge-throughput: setup ## the judge stage beside distilabel and an ideal client (ARGS="--quick", ARGS="--only heavy")
 	$(BIN)/python -m benchmarks.judge_throughput $(ARGS)
 
-bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--quick", ARGS="--device cuda")
+bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--shapes tiny", ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
 bench-methods: setup ## every policy method end to end on the examples (ARGS="--only grpo")

@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig as PeftConfig
 from transformers import PrinterCallback
 from trl import DPOConfig as TRLConfig  # type: ignore[attr-defined]
 from trl import DPOTrainer  # type: ignore[attr-defined]
 
 from app.rlaif.health import Alarm
+from app.rlaif.training import LoraConfig
 from benchmarks.measurement import Contender, Trained
+from benchmarks.workload import Workload
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import PreferencePair
@@ -28,6 +31,7 @@ from workers.training.pairs import EncodedPair, PairEncoder
 BETA = 0.1
 SFT_WEIGHT = 0.5
 MAX_LENGTH = 1024
+LORA = LoraConfig()
 
 
 class OtherTokens(Exception):
@@ -54,12 +58,14 @@ class Steps:
 
 
 def train(
-    contender: Contender, model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, *, batch_size: int
+    contender: Contender, model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, *, workload: Workload
 ) -> Trained:
     """One epoch by one contender."""
     if contender is Contender.OURS:
-        return _train_ours(model_dir, pairs, out_dir, batch_size=batch_size)
-    trainer = _trl(model_dir, pairs, out_dir, _settings(contender), batch_size=batch_size)
+        return _train_ours(model_dir, pairs, out_dir, workload)
+    adapters = PeftConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear") if workload.lora else None
+    settings = _settings(contender)
+    trainer = _trl(model_dir, pairs, out_dir, settings, batch_size=workload.batch_size, adapters=adapters)
     loss: float = trainer.train().training_loss
     trainer.save_model(str(out_dir / "model"))
     return Trained(steps=trainer.state.global_step, loss=loss, first_preference_loss=None)
@@ -85,11 +91,12 @@ def logprob_gap(model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path)
     return float((sums.view(-1, 2).cpu() - theirs).abs().max())
 
 
-def _train_ours(model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, *, batch_size: int) -> Trained:
+def _train_ours(model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, workload: Workload) -> Trained:
     config = DPOConfig(
         model_dir=model_dir,
         epochs=1,
-        batch_size=batch_size,
+        batch_size=workload.batch_size,
+        lora=LORA if workload.lora else None,
         beta=BETA,
         sft_weight=SFT_WEIGHT,
         max_length=MAX_LENGTH,
@@ -110,7 +117,13 @@ def _settings(contender: Contender) -> dict[str, Any]:
 
 
 def _trl(
-    model_dir: Path, pairs: Sequence[PreferencePair], out_dir: Path, settings: Mapping[str, Any], *, batch_size: int
+    model_dir: Path,
+    pairs: Sequence[PreferencePair],
+    out_dir: Path,
+    settings: Mapping[str, Any],
+    *,
+    batch_size: int,
+    adapters: PeftConfig | None = None,
 ) -> Any:
     """TRL's trainer; all but the loss, the schedule's length and `settings` is as TRL sets it."""
     arguments = TRLConfig(
@@ -126,7 +139,7 @@ def _trl(
         **settings,
     )
     rows = Dataset.from_list([_row(pair) for pair in pairs])
-    trainer: Any = DPOTrainer(model=str(model_dir), args=arguments, train_dataset=rows)
+    trainer: Any = DPOTrainer(model=str(model_dir), args=arguments, train_dataset=rows, peft_config=adapters)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

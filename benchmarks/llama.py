@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.workload import Shape, words
+from workers.sampling.language_model import default_device
 
 # Nothing follows the stop token: TRL would train on it too, ours would not, and the two would have other tokens.
 TEMPLATE = (
@@ -19,8 +21,8 @@ SPECIAL = ("<|im_end|>", "<|pad|>", "<|im_start|>")
 UNKNOWN = "<|unknown|>"
 
 
-def build_model(shape: Shape, directory: Path) -> None:
-    """Write float32 weights and a tokenizer of whole words; log-probabilities are far from uniform."""
+def build_model(shape: Shape, directory: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write weights and a tokenizer of whole words; log-probabilities are far from uniform."""
     tokenizer = _tokenizer(shape.vocabulary)
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
@@ -37,7 +39,10 @@ def build_model(shape: Shape, directory: Path) -> None:
         initializer_range=0.1,
     )
     torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
+    with default_device():
+        model: Any = LlamaForCausalLM(config)
+    model.to(dtype)
+    model.model.norm.weight.data.fill_(shape.sharpness)
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )

@@ -1,4 +1,4 @@
-"""What a training costs: each is run in a process of its own, forked warm, so that none pays for imports or for others.
+"""What work costs: each piece is run in a process of its own, forked warm, so that none pays for imports or for others.
 
 Imports no torch: the parent never computes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,16 +42,40 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds: of all cores and children on the CPU, elapsed on CUDA. Bytes at the peak above those at the start."""
+    """What one training used: see `Usage`."""
 
     seconds: float
     peak_bytes: int
     trained: Trained
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Seconds: of all cores and children on the CPU, elapsed on CUDA. Bytes at the peak above those at the start."""
+
+    seconds: float
+    wall_seconds: float
+    peak_bytes: int
+
+
+class Meter:
+    """Measures from when it is made; `restart` begins the seconds anew and keeps what memory was held at first."""
+
+    def __init__(self) -> None:
+        self._held = _held_bytes()
+        self.restart()
+
+    def restart(self) -> None:
+        self._seconds, self._wall = _seconds(), time.perf_counter()
+
+    def usage(self) -> Usage:
+        seconds, wall = _seconds() - self._seconds, time.perf_counter() - self._wall
+        return Usage(seconds, wall, _peak_bytes() - self._held)
+
+
 @contextmanager
-def warm_processes(*, threads: int, device: str) -> Iterator[ProcessPoolExecutor]:
-    """Runs one task at a time, each in a fresh fork of a process that has imported both libraries."""
+def warm_processes(*, threads: int, device: str, imports: Sequence[str]) -> Iterator[ProcessPoolExecutor]:
+    """Runs one task at a time, each in a fresh fork of a process that has imported these modules of ours."""
     os.environ |= {
         "OMP_NUM_THREADS": f"{threads}",
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -65,15 +89,17 @@ def warm_processes(*, threads: int, device: str) -> Iterator[ProcessPoolExecutor
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.contenders", "benchmarks.llama"])
+    context.set_forkserver_preload([*imports, "benchmarks.llama"])
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as processes:
         yield processes
 
 
-def build(shape: Shape, directory: Path) -> None:
+def build(shape: Shape, directory: Path, dtype: str = "float32") -> None:
+    import torch
+
     from benchmarks.llama import build_model
 
-    build_model(shape, directory)
+    build_model(shape, directory, dtype=getattr(torch, dtype))
 
 
 def measure(contender: Contender, workload: Workload, models: Path, out_dir: Path) -> Cost:
@@ -82,12 +108,13 @@ def measure(contender: Contender, workload: Workload, models: Path, out_dir: Pat
 
     def run(work: Workload, name: str) -> Trained:
         pairs = preference_pairs(work)
-        return train(contender, models / work.shape.name, pairs, out_dir / name, batch_size=work.batch_size)
+        return train(contender, models / work.shape.name, pairs, out_dir / name, workload=work)
 
     run(WARM_UP, "warm-up")
-    start_bytes, start = _held_bytes(), _seconds()
+    meter = Meter()
     trained = run(workload, "trained")
-    return Cost(_seconds() - start, _peak_bytes() - start_bytes, trained)
+    used = meter.usage()
+    return Cost(used.seconds, used.peak_bytes, trained)
 
 
 def gap(workload: Workload, models: Path, out_dir: Path) -> float:

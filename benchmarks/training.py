@@ -19,15 +19,30 @@ from statistics import median
 
 from benchmarks.figures import Figure, conclude, show
 from benchmarks.measurement import Contender, Cost, build, cuda_is_available, gap, measure, warm_processes
-from benchmarks.workload import WARM_UP, Lengths, Shape, Workload
+from benchmarks.workload import (
+    EXAMPLES,
+    HALF_BILLION,
+    SEVEN_BILLION,
+    TEN_MILLION,
+    TINY,
+    WARM_UP,
+    Lengths,
+    Workload,
+)
 
 EQUAL = Lengths("equal", 64, 64)
 LONG_PROMPT = Lengths("long_prompt", 256, 64)
+ON_GPU = tuple(replace(each, prompt=each.prompt * 2, completion=each.completion * 2) for each in (EQUAL, LONG_PROMPT))
 GOALS = {EQUAL.name: 0.60, LONG_PROMPT.name: 0.45}
-EXAMPLES = Shape("examples", 2048, 144, 384, 4, 4, 2)  # the base model in examples/, 1.2 M
-TEN_MILLION = Shape("10m", 8192, 320, 864, 6, 5, 5)  # 28 % of it embeddings, as in a model of half a billion
-HALF_BILLION = Shape("0.5b", 151_936, 896, 4864, 24, 14, 2, window=4096)  # that of Qwen2.5-0.5B
 
+WORKLOADS = {
+    "tiny": [Workload(TINY, Lengths(EQUAL.name, 16, 16), pairs=8, batch_size=4, lora=lora) for lora in (False, True)],
+    "examples": [Workload(EXAMPLES, lengths, pairs=96, batch_size=8) for lengths in (EQUAL, LONG_PROMPT)],
+    "10m": [Workload(TEN_MILLION, lengths, pairs=32, batch_size=8) for lengths in (EQUAL, LONG_PROMPT)],
+    "0.5b": [Workload(HALF_BILLION, lengths, pairs=256, batch_size=8) for lengths in ON_GPU],
+    "7b": [Workload(SEVEN_BILLION, lengths, pairs=32, batch_size=4, lora=True) for lengths in ON_GPU],
+}
+SHAPES = {"cpu": ("examples", "10m"), "cuda": ("0.5b", "7b")}
 CPU_RIVALS = (Contender.TRL_DEFAULT, Contender.TRL_FP32, Contender.TRL_PRECOMPUTED)
 
 
@@ -56,39 +71,34 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--quick", action="store_true", help="two steps of the smallest model: does it run, not how fast"
-    )
+    parser.add_argument("--shapes", nargs="+", choices=sorted(WORKLOADS), help="tiny: does it run, not how fast")
     asked = parser.parse_args()
     if asked.device == "cuda" and not cuda_is_available():
         print("skipped: torch finds no CUDA device here; run without --device cuda, or where nvidia-smi lists one")
         return 2
-    workloads = workloads_for(asked.device, quick=asked.quick)
-    rivals = CPU_RIVALS + ((Contender.TRL_LIGER,) if asked.device == "cuda" and find_spec("liger_kernel") else ())
+    workloads = [each for shape in asked.shapes or SHAPES[asked.device] for each in WORKLOADS[shape]]
+    rivals = rivals_on(asked.device)
     results = []
     with (
         tempfile.TemporaryDirectory() as scratch,
-        warm_processes(threads=asked.threads, device=asked.device) as processes,
+        warm_processes(threads=asked.threads, device=asked.device, imports=["benchmarks.contenders"]) as processes,
     ):
         for shape in {WARM_UP.shape, *(each.shape for each in workloads)}:
             processes.submit(build, shape, Path(scratch) / shape.name).result()
         for workload in workloads:
-            result = compare(
-                processes, workload, rivals, repetitions=1 if asked.quick else asked.repetitions, models=Path(scratch)
-            )
+            result = compare(processes, workload, rivals, repetitions=asked.repetitions, models=Path(scratch))
             show_result(result, device=asked.device)
             results.append(result)
     return conclude(figures(results, rivals))
 
 
-def workloads_for(device: str, *, quick: bool) -> list[Workload]:
-    if quick:
-        return [Workload(EXAMPLES, replace(LONG_PROMPT, prompt=64, completion=16), pairs=8, batch_size=4)]
-    if device == "cuda":
-        long = [replace(lengths, prompt=lengths.prompt * 4, completion=256) for lengths in (EQUAL, LONG_PROMPT)]
-        return [Workload(HALF_BILLION, lengths, pairs=256, batch_size=8) for lengths in long]
-    sizes = ((EXAMPLES, 96), (TEN_MILLION, 32))
-    return [Workload(shape, lengths, pairs, batch_size=8) for shape, pairs in sizes for lengths in (EQUAL, LONG_PROMPT)]
+def rivals_on(device: str) -> tuple[Contender, ...]:
+    if device == "cpu":
+        return CPU_RIVALS
+    if find_spec("liger_kernel") is None:
+        print(f"skipped {Contender.TRL_LIGER}: liger-kernel is not installed")
+        return CPU_RIVALS
+    return (*CPU_RIVALS, Contender.TRL_LIGER)
 
 
 def compare(
@@ -108,7 +118,7 @@ def compare(
 def figures(results: Sequence[Result], rivals: Sequence[Contender]) -> list[Figure]:
     speed = [
         Figure(
-            f"{result.workload.lengths.name}_{result.workload.shape.name}_over_{rival}",
+            f"{result.workload.name}_over_{rival}",
             median(result.ratios(rival)),
             "<=",
             1.0 if rival is Contender.TRL_PRECOMPUTED else GOALS[result.workload.lengths.name],
@@ -126,7 +136,8 @@ def figures(results: Sequence[Result], rivals: Sequence[Contender]) -> list[Figu
 def show_result(result: Result, *, device: str) -> None:
     work = result.workload
     show(
-        f"{work.shape.name}: prompt {work.lengths.prompt}, completion {work.lengths.completion} tokens; "
+        f"{work.shape.name}{', LoRA' if work.lora else ''}: "
+        f"prompt {work.lengths.prompt}, completion {work.lengths.completion} tokens; "
         f"{work.pairs} pairs, batches of {work.batch_size}",
         ("training", "CPU s a pair" if device == "cpu" else "s a pair", "ours over it", "peak MiB", "mean loss"),
         [_row(result, contender) for contender in result.costs],

@@ -1,4 +1,4 @@
-"""What the trainings of `benchmarks.training` work on: model shapes, and preference pairs of chosen lengths.
+"""What trainings and samplers are measured on: model shapes, and prompts and preference pairs of chosen lengths.
 
 Imports no torch. Every word is one token, so lengths are exactly what is asked for.
 """
@@ -15,7 +15,7 @@ PROMPT_FRAME = 5  # tokens that the template puts around a question; a completio
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A Llama with tied embeddings."""
+    """A Llama with tied embeddings; `sharpness` scales its logits, so that a random one is as sure as a trained one."""
 
     name: str
     vocabulary: int
@@ -25,6 +25,14 @@ class Shape:
     heads: int
     kv_heads: int
     window: int = 1024
+    sharpness: float = 1.0
+
+
+TINY = Shape("tiny", 256, 32, 64, 2, 2, 1)  # does it run, not how fast
+EXAMPLES = Shape("examples", 2048, 144, 384, 4, 4, 2)  # the base model in examples/, 1.2 M
+TEN_MILLION = Shape("10m", 8192, 320, 864, 6, 5, 5)  # 28 % of it embeddings, as in a model of half a billion
+HALF_BILLION = Shape("0.5b", 151_936, 896, 4864, 24, 14, 2, window=4096)  # that of Qwen2.5-0.5B
+SEVEN_BILLION = Shape("7b", 32_000, 4096, 11_008, 32, 32, 32, window=4096)  # that of Llama 2 7B
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +46,17 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One epoch over `pairs` pairs, `batch_size` a step."""
+    """One epoch over `pairs` pairs, `batch_size` a step; `lora`: of low-rank adapters instead of the whole model."""
 
     shape: Shape
     lengths: Lengths
     pairs: int
     batch_size: int
+    lora: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.lengths.name}_{self.shape.name}{'_lora' if self.lora else ''}"
 
 
 # One layer: what the forked process touches first (libraries, kernels) is touched before anything is measured.
@@ -60,11 +73,20 @@ def preference_pairs(workload: Workload, *, seed: int = 0) -> list[PreferencePai
     known = words(workload.shape.vocabulary - 16)
     pairs = []
     for index in range(workload.pairs):
-        prompt = " ".join(rng.choices(known, k=_drawn(rng, lengths.prompt) - PROMPT_FRAME))
+        messages = _question(rng, known, lengths.prompt)
         first, second = (" ".join(rng.choices(known, k=_drawn(rng, lengths.completion) - 1)) for _ in range(2))
-        messages = [{"role": "user", "content": prompt}]
         pairs.append(PreferencePair(id=f"{index:06d}", prompt=messages, first=first, second=second, probability=1.0))
     return pairs
+
+
+def questions(shape: Shape, *, count: int, tokens: int, seed: int = 0) -> list[list[dict[str, str]]]:
+    """Conversations of one message; `tokens` is the mean of their rendered prompts."""
+    rng, known = random.Random(seed), words(shape.vocabulary - 16)
+    return [_question(rng, known, tokens) for _ in range(count)]
+
+
+def _question(rng: random.Random, known: list[str], tokens: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": " ".join(rng.choices(known, k=_drawn(rng, tokens) - PROMPT_FRAME))}]
 
 
 def _drawn(rng: random.Random, mean: int) -> int:

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import training
 from benchmarks.measurement import Contender, Cost, Trained
-from benchmarks.training import EQUAL, EXAMPLES, LONG_PROMPT, Result, figures
-from benchmarks.workload import PROMPT_FRAME, Workload, preference_pairs
+from benchmarks.training import EQUAL, LONG_PROMPT, Result, figures
+from benchmarks.workload import EXAMPLES, PROMPT_FRAME, Workload, preference_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"(?P<name>\w+) (?P<value>\d+\.\d{4}) <=(?P<goal>[\d.e-]+) (?P<verdict>met|short)")
@@ -51,14 +51,16 @@ def test_pairs_have_the_lengths_asked_for() -> None:
     assert max(prompts) <= 384
 
 
-def test_quick_run_ends_in_figures() -> None:
-    command = [sys.executable, "-m", "benchmarks.training", "--quick"]
+def test_a_tiny_run_ends_in_figures() -> None:
+    """Whole models and LoRA, ours and TRL in its three ways: every path but those that need a GPU."""
+    command = [sys.executable, "-m", "benchmarks.training", "--shapes", "tiny", "--repetitions", "1"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode in (0, 1), ended.stderr
     lines = [LINE.fullmatch(line) for line in ended.stdout.split("\n\n")[-1].splitlines()]
     read = {line["name"]: line for line in lines if line}
-    assert len(read) == len(lines) == 5, ended.stdout
-    assert all(float(read[f"long_prompt_examples_over_{rival}"]["value"]) > 0 for rival in training.CPU_RIVALS)
+    assert len(read) == len(lines) == 8, ended.stdout
+    names = [f"equal_{shape}_over_{rival}" for shape in ("tiny", "tiny_lora") for rival in training.CPU_RIVALS]
+    assert all(float(read[name]["value"]) > 0 for name in names)
     assert read["logprob_gap_micronats"]["verdict"] == "met"
     assert read["first_loss_from_ln2_micronats"]["verdict"] == "met"
     assert ended.returncode == int(any(line["verdict"] == "short" for line in read.values()))
