@@ -44,6 +44,7 @@ for group in (
     cohorts,
     resources.models,
     resources.answers,
+    resources.tasks,
     resources.judges,
     calibrations,
     canaries,

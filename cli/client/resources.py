@@ -39,6 +39,7 @@ models = group(
 answers = group(
     "answers", "Answers of judges, to be replayed.", "/v1/answer-sets", ("id", "name", "answer_count", "digest")
 )
+tasks = group("tasks", "Capability tasks.", "/v1/tasks", ("id", "name", "document_count", "digest", "created_at"))
 judges = group("judges", "AI annotators.", "/v1/judges", ("id", "name", "kind", "family", "created_at"))
 
 
@@ -72,6 +73,17 @@ def _upload_lines(path: str, file: Path, *, name: str | None, key: str | None, a
     content = blocks(file, quiet=as_json)
     answer = Connection.from_environment().request("POST", path, params=query, headers=headers, content=content)
     show(answer.json(), as_json=as_json)
+
+
+@tasks.command("create")
+def create_task(file: InputFile, name: Name = None, key: Key = None, as_json: Json = False) -> None:
+    """Create a task: a JSON file {"config", "documents"}, or JSONL with the config in its first line, streamed."""
+    if ".jsonl" in file.suffixes:
+        _upload_lines("/v1/tasks:upload", file, name=name, key=key, as_json=as_json)
+        return
+    body = read_object(file)
+    body["name"] = name or body.get("name") or file.stem
+    show(Connection.from_environment().post("/v1/tasks", body, key=key), as_json=as_json)
 
 
 @models.command("register")

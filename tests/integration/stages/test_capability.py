@@ -139,9 +139,16 @@ class TestStop:
         run_id = world.add_run(recipe(tasks=[task]), prompts)
         while (work := world.claim(shard_of(world, run_id))).phase is not PhaseName.SCORE:
             world.complete(work, world.execute(work))
-        with pytest.raises(GiveBack):
-            world.execute(work, progress=Watch(stop_after=2))
         base = world.get(Model, world.model).digest
+
+        class OnceStored(Watch):
+            """Asks to stop as soon as an outcome is stored."""
+
+            def should_stop(self) -> bool:
+                return bool(scored(world, task, base))
+
+        with pytest.raises(GiveBack):
+            world.execute(work, progress=OnceStored())
         stored = scored(world, task, base)
         assert 0 < len(stored) < 40
         world.release(work)
