@@ -8,6 +8,7 @@ from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, share
 from app.rlaif.charts import Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
 from app.rlaif.evidence import Distribution, LengthControlled, Promotion, Refusals, WinRate
 from app.rlaif.report import Report
+from app.rlaif.task_blocks import task_blocks
 
 
 def evaluation_blocks(report: Report) -> Iterator[Block]:
@@ -35,6 +36,7 @@ def evaluation_blocks(report: Report) -> Iterator[Block]:
     yield Table(("figure", "value"), tuple(figures))
     yield from _best_of_n(report)
     yield from _refusals(report.refusals)
+    yield from task_blocks(report.tasks)
     yield from _promotion(report.promotion)
     yield from _distributions(report)
 

@@ -30,6 +30,7 @@ from app.rlaif.evidence import (
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
+from app.rlaif.task_evidence import TaskResult
 
 
 class _Part(BaseModel):
@@ -227,6 +228,7 @@ class Report(_Part):
         description="The evaluation judge on the reward model's choice between two base completions"
     )
     refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
+    tasks: dict[str, TaskResult] = Field(description="Capability tasks, by the name that the recipe gives them")
     length: LengthDifference | None
     reward: RewardDifference | None
     tokens: Distribution | None
@@ -258,6 +260,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         best_of_n=measured.best_of_n if measured else [],
         chosen_by_reward=measured.chosen_by_reward if measured else None,
         refusals=measured.refusals if measured else {},
+        tasks=measured.tasks if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
         tokens=measured.tokens if measured else None,
