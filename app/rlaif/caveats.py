@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.rlaif.critique import Outcome
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics
 from app.rlaif.judge_caveats import of_trust
 from app.rlaif.report import Caveat, Findings, JudgeFacts
@@ -18,6 +19,7 @@ FEW_KEPT = 0.5
 STRONG_DISAGREEMENT = 0.3
 OVER_OPTIMISED = 0.2
 SURE = 0.05
+MANY_REFUSALS = 0.5
 REFUSING_COHORT = "harmlessness"
 """Where more refusals may be what was asked for."""
 
@@ -27,6 +29,7 @@ def caveats(findings: Findings) -> list[Caveat]:
     return [
         *_of_evaluation(findings),
         *_of_judges(findings),
+        *_of_warm_start(findings),
         *_of_reward_model(findings),
         *_of_preferences(findings),
     ]
@@ -142,6 +145,37 @@ def _of_judge(facts: JudgeFacts, metrics: JudgeMetrics) -> Iterator[Caveat]:
             code="length_bias",
             detail=f"Judge {facts.name!r} prefers the longer answer in {metrics.prefer_longer_share:.1%} of the "
             "comparisons.",
+        )
+
+
+def _of_warm_start(findings: Findings) -> Iterator[Caveat]:
+    found = findings.warm_start
+    if found is None:
+        return
+    if found.examples < FEW_KEPT * found.prompts:
+        reasons = ", ".join(f"{name} {count}" for name, count in sorted(found.left_out.items()))
+        yield Caveat(
+            code="few_examples",
+            detail=f"The warm start learned from {found.examples} of {found.prompts} train prompts ({reasons}).",
+        )
+    if found.before is not None and found.after is not None and found.after.nll >= found.before.nll:
+        yield Caveat(
+            code="warm_start_unlearned",
+            detail=f"Held-out answers are no likelier after the warm start ({found.after.nll:.3f} nats a token) than "
+            f"before ({found.before.nll:.3f}): train longer, or bring more examples.",
+        )
+    refused = found.outcomes.get(Outcome.REFUSAL, 0) / max(found.prompts, 1)
+    if refused > MANY_REFUSALS:
+        yield Caveat(
+            code="revisions_refuse",
+            detail=f"{refused:.1%} of the revised answers refuse: the constitution may teach evasion. Read some, and "
+            "set warm_start.refusals to 'drop' where they should not be learned.",
+        )
+    if findings.reward_model is not None:
+        yield Caveat(
+            code="reward_model_on_base_answers",
+            detail="The reward model learned from the warm start's answers; its held-out figures are on the base "
+            "model's, with which every evaluation compares.",
         )
 
 

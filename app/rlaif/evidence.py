@@ -125,8 +125,9 @@ class HeldOutLikelihood(_Evidence):
 class RevisionExample(_Evidence):
     """One answer and what became of it."""
 
-    prompt: str  # the author's id
-    principle: str
+    prompt_id: str  # the author's own
+    prompt: list[dict[str, Any]]
+    principle: str  # by which it was criticised last
     critique: str
     before: str
     after: str

@@ -25,6 +25,7 @@ from app.rlaif.evidence import (
     Refusals,
     RewardDifference,
     RewardModelMetrics,
+    WarmStartMetrics,
     WinRate,
 )
 from app.rlaif.measured import Measured
@@ -186,6 +187,7 @@ class Findings(_Part):
     lineage: Lineage
     judge: JudgeFacts | None
     evaluation_judge: JudgeFacts | None
+    warm_start: WarmStartMetrics | None
     prompts_too_long: PromptsTooLong | None
     preferences: PreferenceMetrics | None
     pairs: PairQuality | None
@@ -238,6 +240,7 @@ class Report(_Part):
     judge: JudgeFacts | None
     evaluation_judge: JudgeFacts | None
     disagreement_with_training_judge: float | None
+    warm_start: WarmStartMetrics | None
     prompts_too_long: PromptsTooLong | None
     preferences: PreferenceMetrics | None
     pairs: PairQuality | None
@@ -270,6 +273,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         judge=findings.judge,
         evaluation_judge=findings.evaluation_judge,
         disagreement_with_training_judge=measured.disagreement_with_training_judge if measured else None,
+        warm_start=findings.warm_start,
         prompts_too_long=findings.prompts_too_long,
         preferences=findings.preferences,
         pairs=findings.pairs,

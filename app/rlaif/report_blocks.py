@@ -12,6 +12,7 @@ from app.rlaif.evidence import Example
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
+from app.rlaif.warm_start_blocks import warm_start_blocks
 
 PANELS = {
     "loss": ("loss", "preference_loss", "sft_loss"),
@@ -36,6 +37,7 @@ def blocks(report: Report) -> Iterator[Block]:
         yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
     yield from evaluation_blocks(report)
     yield from _judges(report)
+    yield from warm_start_blocks(report.warm_start)
     yield from _pairs(report)
     yield from _training(report)
     yield from _examples(report.examples)

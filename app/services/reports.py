@@ -27,7 +27,7 @@ from app.repositories.runs import RunRow, thinned_metric_points
 from app.rlaif import report
 from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.caveats import caveats
-from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics
+from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics, WarmStartMetrics
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.report import CalibrationFacts, Findings, JudgeFacts, Report, StageUsage, TrainingCurves
@@ -96,6 +96,7 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
         evaluation_judge=_judge(
             session, run.evaluation_judge_id, evaluation.judge if evaluation else None, calibration_id=None
         ),
+        warm_start=_reported(stages.get(StageKind.WARM_START), WarmStartMetrics),
         prompts_too_long=_too_long(stages.get(StageKind.SAMPLE)),
         preferences=_reported(stages.get(StageKind.PREFER), PreferenceMetrics),
         pairs=_pairs(stages.get(StageKind.PREFER)),
@@ -209,7 +210,7 @@ def _curves(session: Session, provenance: Provenance) -> list[TrainingCurves]:
     """Of the training stages that have measured a step, whoever executed them."""
     found = []
     for stage in runs.executed_stages(session, provenance):
-        if stage.kind not in (StageKind.REWARD_MODEL, StageKind.POLICY):
+        if stage.kind not in (StageKind.WARM_START, StageKind.REWARD_MODEL, StageKind.POLICY):
             continue
         points = thinned_metric_points(session, stage.id, at_most=CURVE_POINTS)
         names = sorted({name for point in points for name, value in point.data.items() if _is_figure(value)})

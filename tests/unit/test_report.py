@@ -106,6 +106,7 @@ def findings(**changes: Any) -> Findings:
             },
             "judge": {"id": "a", "name": "trainer", "kind": "checks", **of("checks"), "metrics": JUDGE},
             "evaluation_judge": {"id": "b", "name": "measurer", "kind": "openai", **of("gpt"), "metrics": JUDGE},
+            "warm_start": None,
             "prompts_too_long": {"window": 0, "max_length": 0, "named": []},
             "preferences": PREFERENCES,
             "pairs": assess(pairs(), seed=0).model_dump(),

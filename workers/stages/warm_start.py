@@ -154,7 +154,8 @@ def _add_revised(
 def _shown(prompt: PromptRow, written: Sequence[RevisionRow]) -> RevisionExample:
     last = written[-1]
     return RevisionExample(
-        prompt=prompt.external_id,
+        prompt_id=prompt.external_id,
+        prompt=prompt.messages,
         principle=last.principle or "",
         critique=last.critique or "",
         before=written[0].text,

@@ -126,7 +126,7 @@ class TestRevisions:
         assert metrics["before"]["nll"] > 0
         found = steps(world, revised.id)
         for shown in metrics["shown"]:
-            texts = [row.text for (prompt, _), row in sorted(found.items(), key=str) if prompt == shown["prompt"]]
+            texts = [row.text for (prompt, _), row in sorted(found.items(), key=str) if prompt == shown["prompt_id"]]
             assert (shown["before"], shown["after"]) == (texts[0], texts[-1])
 
     def test_a_run_that_is_killed_writes_the_same(self, world: World, prompt_set: str, revised: Run) -> None:
