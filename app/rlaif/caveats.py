@@ -30,6 +30,7 @@ def caveats(findings: Findings) -> list[Caveat]:
         *_of_evaluation(findings),
         *_of_judges(findings),
         *_of_warm_start(findings),
+        *_of_training(findings),
         *_of_reward_model(findings),
         *_of_preferences(findings),
     ]
@@ -146,6 +147,12 @@ def _of_judge(facts: JudgeFacts, metrics: JudgeMetrics) -> Iterator[Caveat]:
             detail=f"Judge {facts.name!r} prefers the longer answer in {metrics.prefer_longer_share:.1%} of the "
             "comparisons.",
         )
+
+
+def _of_training(findings: Findings) -> Iterator[Caveat]:
+    """What a training's own figures said against it while it ran; docs/training.md says what each alarm means."""
+    for raised in findings.alarms:
+        yield Caveat(code=raised.alarm.value, detail=f"Training ({raised.stage}, round {raised.round}): {raised}.")
 
 
 def _of_warm_start(findings: Findings) -> Iterator[Caveat]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -75,6 +75,31 @@ class Alarm(BaseModel):
         limit = "" if self.limit is None else f" (limit {self.limit:g})"
         member = "" if self.member is None else f" of member {self.member}"
         return f"{self.kind.value} at step {self.step}{member}: {found}{limit}; {self.remedy}"
+
+
+class RaisedAlarm(BaseModel):
+    """An alarm as an event of its run: where it was raised, what was seen, and what to do about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alarm: AlarmKind
+    stage: str
+    round: int
+    candidate: int
+    member: int | None
+    step: int
+    limit: float | None
+    figures: dict[str, float | None]
+    remedy: str
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What it is unique in, within its run."""
+        return self.model_dump(mode="json", include={"alarm", "stage", "round", "candidate", "member"})
+
+    def __str__(self) -> str:
+        """As the alarm says it."""
+        return str(Alarm(kind=self.alarm, step=self.step, limit=self.limit, figures=self.figures, member=self.member))
 
 
 class HealthConfig(BaseModel):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.repositories import events
-from app.rlaif.health import Alarm
+from app.rlaif.health import Alarm, RaisedAlarm
 from app.services.engine import EventType, emit
 from workers.stages.contract import ShardWork, StageContext
 
@@ -40,20 +40,30 @@ class AlarmedProgress:
 
 def write(context: StageContext, alarm: Alarm) -> None:
     """Write an alarm down as an event, once; the holder's fence makes it the only writer. Raises LeaseLost."""
-    work = context.work
-    place = _place(work, alarm)
+    work, found = context.work, _raised(context.work, alarm)
     with context.transaction() as session:
-        if not events.exists(session, work.run_id, EventType.HEALTH_ALARM, place):
-            found = {"step": alarm.step, "limit": alarm.limit, "figures": alarm.figures, "remedy": alarm.remedy}
-            emit(session, work.run_id, work.project_id, EventType.HEALTH_ALARM, {**place, **found})
+        if not events.exists(session, work.run_id, EventType.HEALTH_ALARM, found.place):
+            emit(session, work.run_id, work.project_id, EventType.HEALTH_ALARM, found.model_dump(mode="json"))
 
 
-def _place(work: ShardWork, alarm: Alarm) -> dict[str, Any]:
-    """What an alarm is unique in."""
-    return {
-        "alarm": alarm.kind.value,
-        "stage": work.kind.value,
-        "round": work.round,
-        "candidate": work.payload.get("candidate", 0),
-        "member": alarm.member,
-    }
+def raised(context: StageContext) -> list[dict[str, Any]]:
+    """The alarms of this shard's training so far."""
+    work = context.work
+    with context.read() as session:
+        found = events.of_type(session, work.run_id, EventType.HEALTH_ALARM)
+    own = {"stage": work.kind.value, "round": work.round, "candidate": work.candidate}
+    return [event.data for event in found if own.items() <= event.data.items()]
+
+
+def _raised(work: ShardWork, alarm: Alarm) -> RaisedAlarm:
+    return RaisedAlarm(
+        alarm=alarm.kind,
+        stage=work.kind.value,
+        round=work.round,
+        candidate=work.candidate,
+        member=alarm.member,
+        step=alarm.step,
+        limit=alarm.limit,
+        figures=alarm.figures,
+        remedy=alarm.remedy,
+    )

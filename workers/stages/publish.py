@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.repositories.units import add_missing
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.sweep import candidates
 from app.storage import ArtifactStore, Manifest
+from workers.stages.alarms import raised
 from workers.stages.card import write_card
 from workers.stages.contract import ShardWork, StageContext
 from workers.stages.inputs import StageInputs
@@ -57,6 +58,7 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     store = ArtifactStore(context.settings.artifacts_dir)
     learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
     learned_from |= _taught(trained.demonstrations)
+    trained = replace(trained, metrics=trained.metrics | {"alarms": raised(context)})
     clean = _without_state(trained.directory)
     write_card(
         clean,

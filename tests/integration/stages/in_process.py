@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.session import SessionFactory
-from app.rlaif.health import Alarm
 from workers.lease import fenced
 from workers.scratch import scratch_directory
+from workers.stages.alarms import AlarmedProgress, Reports
 from workers.stages.contract import Progress, ShardWork
 
 LEASE_S = 600.0
@@ -31,13 +31,9 @@ class Watch:
     stop_after_reports: int | None = None
     looks: int = 0
     reports: list[tuple[int, int, Mapping[str, float]]] = field(default_factory=list)
-    alarms: list[Alarm] = field(default_factory=list)
 
     def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         self.reports.append((step, total, metrics))
-
-    def alarm(self, alarm: Alarm) -> None:
-        self.alarms.append(alarm)
 
     def should_stop(self) -> bool:
         self.looks += 1
@@ -54,12 +50,12 @@ class InProcess:
         settings: Settings,
         sessions: SessionFactory,
         *,
-        progress: Progress,
+        progress: Reports,
         kill_at: int | None = None,
     ) -> None:
         self.work = work
         self.settings = settings
-        self.progress = progress
+        self.progress: Progress = AlarmedProgress(progress, self)
         self._sessions = sessions
         self._kill_at = kill_at
         self.transactions = 0

@@ -170,6 +170,7 @@ class World:
         prompt_set: str,
         *,
         judge: str | None = None,
+        evaluation_judge: str | None = None,
         reuse: Mapping[StageKind, str] | None = None,
     ) -> str:
         """A started run. `reuse` names the run whose stage stands for this one's."""
@@ -182,7 +183,7 @@ class World:
             prompt_set_id=prompt_set,
             base_model_id=self.model,
             judge_id=judge or self.judge,
-            evaluation_judge_id=self.evaluation_judge,
+            evaluation_judge_id=evaluation_judge or self.evaluation_judge,
         )
         with self.sessions.begin() as session:
             session.add(run)
@@ -244,8 +245,11 @@ class World:
             self.complete(work, outcome)
 
     def execute(self, work: ShardWork, *, progress: Watch | None = None, kill_at: int | None = None) -> StageOutcome:
-        context = InProcess(work, self.settings, self.sessions, progress=progress or Watch(), kill_at=kill_at)
+        context = self.context(work, progress=progress, kill_at=kill_at)
         return stage_function(self.settings.stage_registry, work.kind)(context)
+
+    def context(self, work: ShardWork, *, progress: Watch | None = None, kill_at: int | None = None) -> InProcess:
+        return InProcess(work, self.settings, self.sessions, progress=progress or Watch(), kill_at=kill_at)
 
     def drive_killed(self, run_id: str) -> int:
         """Like `drive`, but each attempt at a shard is killed one transaction later than the one before."""
