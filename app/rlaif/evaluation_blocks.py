@@ -8,7 +8,10 @@ from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, share
 from app.rlaif.charts import Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
 from app.rlaif.evidence import Distribution, LengthControlled, Promotion, Refusals, WinRate
 from app.rlaif.report import Report
+from app.rlaif.round_blocks import round_blocks
 from app.rlaif.task_blocks import task_blocks
+
+HEAD = ("cohort", "win rate", "interval", "p", "at equal length", "interval", "prompts", "wins", "ties", "losses")
 
 
 def evaluation_blocks(report: Report) -> Iterator[Block]:
@@ -22,8 +25,10 @@ def evaluation_blocks(report: Report) -> Iterator[Block]:
     if report.chosen_by_reward is not None:
         rows.append(_win_rate("of two base answers, the reward model's choice", report.chosen_by_reward))
     yield _forest(report)
-    head = ("cohort", "win rate", "interval", "at equal length", "interval", "prompts", "wins", "ties", "losses")
-    yield Table(head, tuple(rows))
+    yield Table(HEAD, tuple(rows))
+    yield Paragraph(
+        "p is of a draw: the exact sign-flip test over prompts; of cohorts, adjusted for their number by Holm's method."
+    )
     figures = []
     if (length := report.length) is not None:
         figures.append(("mean tokens, base", f"{length.base_mean_tokens:.1f}"))
@@ -34,6 +39,7 @@ def evaluation_blocks(report: Report) -> Iterator[Block]:
         figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
         figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
     yield Table(("figure", "value"), tuple(figures))
+    yield from round_blocks(report.frontier, report.rounds)
     yield from _best_of_n(report)
     yield from _refusals(report.refusals)
     yield from task_blocks(report.tasks)
@@ -94,7 +100,9 @@ def _before_and_after(found: Distribution) -> dict[str, Steps]:
 
 def _win_rate(cohort: str, rate: WinRate) -> Row:
     counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
-    return (cohort, *_with_interval(rate), *_with_interval(rate.length_controlled), *counts)
+    chance = rate.p_value if rate.holm_p_value is None else rate.holm_p_value
+    p_value = "-" if chance is None else f"{chance:.2g}"
+    return (cohort, *_with_interval(rate), p_value, *_with_interval(rate.length_controlled), *counts)
 
 
 def _with_interval(rate: WinRate | LengthControlled | None) -> Row:

@@ -28,9 +28,12 @@ from app.rlaif.evidence import (
     WarmStartMetrics,
     WinRate,
 )
+from app.rlaif.frontier import FrontierPoint, RoundsOutcome
+from app.rlaif.health import RaisedAlarm
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
+from app.rlaif.selection import Selection
 from app.rlaif.task_evidence import TaskResult
 
 
@@ -176,8 +179,15 @@ class TrainingCurves(_Part):
 
     round: int
     stage: StageKind
+    candidate: int = Field(description="Of a sweep; else 0")
     steps: list[int]
     figures: dict[str, list[float | None]] = Field(description="By name, as many values as steps")
+
+
+class Sweep(Selection):
+    """Of a round, every candidate, the one that was selected, and why."""
+
+    round: int
 
 
 class Findings(_Part):
@@ -192,8 +202,12 @@ class Findings(_Part):
     preferences: PreferenceMetrics | None
     pairs: PairQuality | None
     reward_model: RewardModelMetrics | None
-    evaluation: EvaluationMetrics | None
+    evaluation: EvaluationMetrics | None  # of the best round, where there are several
+    frontier: list[FrontierPoint]
+    rounds: RoundsOutcome | None
+    sweeps: list[Sweep]
     curves: list[TrainingCurves]
+    alarms: list[RaisedAlarm]
     usage: list[StageUsage]
     request: dict[str, Any]  # the POST /v1/runs that asks for the same again
 
@@ -224,6 +238,7 @@ class Report(_Part):
     promotion: Promotion | None = Field(
         description="Null before the evaluation; a checkpoint is promoted by the evaluation of the run that trained it"
     )
+    sweeps: list[Sweep] = Field(description="One a round; empty where nothing is swept")
     by_cohort: dict[str, WinRate]
     best_of_n: list[BestOfN] = Field(description="Base completions chosen by the reward model")
     chosen_by_reward: WinRate | None = Field(
@@ -235,6 +250,8 @@ class Report(_Part):
     reward: RewardDifference | None
     tokens: Distribution | None
     rewards: Distribution | None
+    frontier: list[FrontierPoint] = Field(description="KL, reward and win rate of every policy of the run")
+    rounds: RoundsOutcome | None = Field(description="Null for a recipe without rounds; the report is of the best one")
     reward_model: RewardModelMetrics | None
     curves: list[TrainingCurves]
     judge: JudgeFacts | None
@@ -259,6 +276,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         headline=_headline(findings),
         caveats=caveats,
         promotion=measured.promotion if measured else None,
+        sweeps=findings.sweeps,
         by_cohort=measured.by_cohort if measured else {},
         best_of_n=measured.best_of_n if measured else [],
         chosen_by_reward=measured.chosen_by_reward if measured else None,
@@ -268,6 +286,8 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         reward=measured.reward if measured else None,
         tokens=measured.tokens if measured else None,
         rewards=measured.rewards if measured else None,
+        frontier=findings.frontier,
+        rounds=findings.rounds,
         reward_model=findings.reward_model,
         curves=findings.curves,
         judge=findings.judge,

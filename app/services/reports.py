@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from app.db.models import (
     Calibration,
     Evaluation,
     Judge,
+    MetricPoint,
     Model,
     PromptSet,
     Rubric,
@@ -20,21 +22,24 @@ from app.db.models import (
     Run,
     Stage,
 )
-from app.repositories import results
+from app.repositories import events, results
 from app.repositories.results import Provenance
 from app.repositories.run_inputs import asked_ids
 from app.repositories.runs import RunRow, thinned_metric_points
 from app.rlaif import report
 from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.caveats import caveats
-from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics, PreferenceMetrics, RewardModelMetrics, WarmStartMetrics
+from app.rlaif.evidence import JudgeMetrics, PreferenceMetrics, RewardModelMetrics, WarmStartMetrics
+from app.rlaif.health import RaisedAlarm
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import Recipe, StageKind
-from app.rlaif.report import CalibrationFacts, Findings, JudgeFacts, Report, StageUsage, TrainingCurves
+from app.rlaif.report import CalibrationFacts, Findings, JudgeFacts, Report, StageUsage, Sweep, TrainingCurves
+from app.rlaif.selection import Selection
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
-from app.services import runs
+from app.services import round_reports, runs
+from app.services.engine import EventType
 from app.services.gates import own_calibration
 
 Metrics = TypeVar("Metrics", bound=BaseModel)
@@ -58,7 +63,8 @@ def usage(session: Session, project_id: str, run_id: str) -> UsageOut:
 
 def pair_quality(session: Session, project_id: str, run_id: str) -> PairQualityOut:
     """Raises NotFound."""
-    stages = {stage.kind: stage for stage in runs.get(session, project_id, run_id).stages}
+    row = runs.get(session, project_id, run_id)
+    stages = _stages(row, round_=round_reports.shown(session, row.run).round)
     return PairQualityOut(
         run_id=run_id,
         prompts_too_long=_too_long(stages.get(StageKind.SAMPLE)),
@@ -73,9 +79,8 @@ def evaluations(session: Session, project_id: str, run_id: str) -> list[Evaluati
 
 
 def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings:
-    run, stages = row.run, {stage.kind: stage for stage in row.stages}
-    measured = results.evaluations(session, run.id)
-    evaluation = EvaluationMetrics.model_validate(measured[-1].metrics) if measured else None
+    run, shown = row.run, round_reports.shown(session, row.run)
+    stages, evaluation = _stages(row, round_=shown.round), shown.evaluation
     return Findings(
         run=report.RunFacts(
             id=run.id,
@@ -102,10 +107,19 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
         pairs=_pairs(stages.get(StageKind.PREFER)),
         reward_model=_reported(stages.get(StageKind.REWARD_MODEL), RewardModelMetrics),
         evaluation=evaluation,
+        frontier=round_reports.frontier(session, run),
+        rounds=shown.rounds,
+        sweeps=_sweeps(row.stages),
         curves=_curves(session, provenance),
+        alarms=_alarms(session, provenance),
         usage=_usage(row),
         request=_request(run),
     )
+
+
+def _stages(row: RunRow, *, round_: int) -> dict[StageKind, Stage]:
+    """Those of one round, and what only rounds before it have."""
+    return {stage.kind: stage for stage in row.stages if stage.round <= round_}
 
 
 def _reported(stage: Stage | None, schema: type[Metrics]) -> Metrics | None:
@@ -208,17 +222,44 @@ def _checkpoints(session: Session, provenance: Provenance) -> list[report.Checkp
 
 def _curves(session: Session, provenance: Provenance) -> list[TrainingCurves]:
     """Of the training stages that have measured a step, whoever executed them."""
-    found = []
+    found: list[TrainingCurves] = []
     for stage in runs.executed_stages(session, provenance):
         if stage.kind not in (StageKind.WARM_START, StageKind.REWARD_MODEL, StageKind.POLICY):
             continue
-        points = thinned_metric_points(session, stage.id, at_most=CURVE_POINTS)
-        names = sorted({name for point in points for name, value in point.data.items() if _is_figure(value)})
-        figures = {name: [_figure(point.data.get(name)) for point in points] for name in names}
-        if points:
-            steps = [point.step for point in points]
-            found.append(TrainingCurves(round=stage.round, stage=stage.kind, steps=steps, figures=figures))
+        by_candidate = thinned_metric_points(session, stage.id, at_most=CURVE_POINTS)
+        found += [_curve(stage, candidate, points) for candidate, points in by_candidate.items()]
     return found
+
+
+def _curve(stage: Stage, candidate: int, points: Sequence[MetricPoint]) -> TrainingCurves:
+    names = sorted({name for point in points for name, value in point.data.items() if _is_figure(value)})
+    return TrainingCurves(
+        round=stage.round,
+        stage=stage.kind,
+        candidate=candidate,
+        steps=[point.step for point in points],
+        figures={name: [_figure(point.data.get(name)) for point in points] for name in names},
+    )
+
+
+def _sweeps(stages: Sequence[Stage]) -> list[Sweep]:
+    """Of each round, which candidate was selected and why, once that is known."""
+    return [
+        Sweep(round=stage.round, **Selection.model_validate(stage.metrics["sweep"]).model_dump())
+        for stage in stages
+        if stage.kind is StageKind.EVALUATE and "sweep" in stage.metrics
+    ]
+
+
+def _alarms(session: Session, provenance: Provenance) -> list[RaisedAlarm]:
+    """Of the trainings that count for this run, whoever executed them."""
+    places = {(stage.run_id, stage.kind.value, stage.round) for stage in runs.executed_stages(session, provenance)}
+    found = [
+        (run_id, RaisedAlarm.model_validate(event.data))
+        for run_id in sorted({run_id for run_id, _, _ in places})
+        for event in events.of_type(session, run_id, EventType.HEALTH_ALARM)
+    ]
+    return [alarm for run_id, alarm in found if (run_id, alarm.stage, alarm.round) in places]
 
 
 def _is_figure(value: Any) -> bool:

@@ -83,6 +83,14 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         **changes,
     }
 
+CURVES = {
+    "round": 0,
+    "stage": "policy",
+    "candidate": 0,
+    "steps": [1, 2],
+    "figures": {"loss": [0.7, 0.6], "margin": [None, 0.1]},
+}
+
 
 def findings(**changes: Any) -> Findings:
     """A run that went well in every respect."""
@@ -126,9 +134,11 @@ def findings(**changes: Any) -> Findings:
                 "rejected_states": [],
             },
             "evaluation": evaluation(),
-            "curves": [
-                {"round": 0, "stage": "policy", "steps": [1, 2], "figures": {"loss": [0.7, 0.6], "margin": [None, 0.1]}}
-            ],
+            "frontier": [],
+            "rounds": None,
+            "sweeps": [],
+            "curves": [CURVES],
+            "alarms": [],
             "usage": [],
             "request": {"name": "first again", "recipe": {"seed": 7}},
             **changes,
@@ -143,6 +153,19 @@ def codes(**changes: Any) -> list[str]:
 def reported(**changes: Any) -> Report:
     found = findings(**changes)
     return report.build(found, caveats(found))
+
+
+ALARM = {
+    "alarm": "collapse",
+    "stage": "policy",
+    "round": 0,
+    "candidate": 0,
+    "member": None,
+    "step": 25,
+    "limit": 0.5,
+    "figures": {"shared_ngrams_at_first": 0.36, "shared_ngrams": 0.56},
+    "remedy": "raise beta",
+}
 
 
 def judge(**figures: Any) -> dict[str, Any]:
@@ -168,6 +191,7 @@ class TestCaveats:
                     )
                 },
             ),
+            ("collapse", {"alarms": [ALARM]}),
             ("judges_disagree", {"evaluation": evaluation(disagreement_with_training_judge=0.31)}),
             (
                 "answers_grew_longer",

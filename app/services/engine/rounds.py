@@ -5,6 +5,7 @@ Called under the run's lock, in the transaction that ends the round's evaluation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -71,14 +72,18 @@ def _stop(session: Session, run: Run, config: RoundsConfig, measured: list[Evalu
     _promote(session, run, config, measured)
 
 
+def open_gates(metrics: Mapping[int, EvaluationMetrics]) -> dict[int, Promotion]:
+    """By round, what its own evaluation says of its policy."""
+    return {round_: found.promotion or Promotion(promoted=True, reasons=[]) for round_, found in metrics.items()}
+
+
 def _promote(session: Session, run: Run, config: RoundsConfig, measured: list[Evaluation]) -> None:
     """Write down of each round's policy what becomes of it; another run's, in a fork, is left as it is."""
     metrics = {row.round: EvaluationMetrics.model_validate(row.metrics) for row in measured}
-    gates = {round_: found.promotion or Promotion(promoted=True, reasons=[]) for round_, found in metrics.items()}
-    decided = promotions(config, [RoundFigures.of(*item) for item in metrics.items()], gates)
+    decided = promotions(config, [RoundFigures.of(*item) for item in metrics.items()], open_gates(metrics))
     for row in measured:
         trained_in = run_behind(session, run.id, round_=row.round, kind=StageKind.POLICY)
-        if trained_in != run.id:
+        if trained_in != run.id or row.checkpoint_id is None:
             continue
         found = decided[row.round]
         set_promotion(session, row.checkpoint_id, found)

@@ -143,6 +143,35 @@ class TestWholeRun:
         assert types.index("rounds.stopped") < types.index("run.succeeded")
 
 
+class TestReport:
+    def test_it_is_of_the_best_round_and_says_why_the_rounds_ended(self, world: World, finished: Run) -> None:
+        with world.sessions() as session:
+            found = reports.get(session, world.project, finished.id)
+        rates = [each.win_rate for each in measured(world, finished)]
+        (event,) = world.rows(Event, finished.id, type="rounds.stopped")
+
+        assert found.rounds is not None
+        assert (found.rounds.count, found.rounds.measured) == (2, 2)
+        assert found.rounds.best_round == event.data["best_round"]
+        assert (found.rounds.ended, found.rounds.detail) == (event.data["reason"], event.data["detail"])
+        assert found.headline.win_rate == rates[event.data["best_round"]]
+        assert found.promotion is not None
+        assert found.promotion.promoted
+        assert [(point.round, point.win_rate) for point in found.frontier] == list(enumerate(rates))
+        assert {usage.round for usage in found.usage} == {0, 1}
+
+    def test_a_policy_that_went_too_far_is_reported_as_held_back(self, world: World, prompts: str) -> None:
+        run = world.drive(world.add_run(recipe(maximum_kl=1e-6), prompts))
+        with world.sessions() as session:
+            found = reports.get(session, world.project, run.id)
+
+        assert found.rounds is not None
+        assert (found.rounds.best_round, found.rounds.ended) == (None, "maximum_kl")
+        assert found.promotion is not None
+        assert [reason.gate for reason in found.promotion.reasons] == ["rounds.maximum_kl"]
+        assert not found.promotion.promoted
+
+
 class TestEarlyEnd:
     @pytest.mark.parametrize(
         ("rounds", "reason"),
