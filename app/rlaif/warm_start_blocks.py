@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from app.rlaif.blocks import Block, Heading, Paragraph, Quote, Row, Table
+from app.rlaif.blocks import Heading, Paragraph, Quote, Row, Table, Words
 from app.rlaif.evidence import HeldOutLikelihood, RevisionExample, WarmStartMetrics
 
 
-def warm_start_blocks(found: WarmStartMetrics | None) -> Iterator[Block]:
+def warm_start_blocks(found: WarmStartMetrics | None) -> Iterator[Words]:
     """Nothing where there was none."""
     if found is None:
         return
@@ -35,7 +35,7 @@ def _likelihood(when: str, found: HeldOutLikelihood | None) -> list[Row]:
     return [(f"held-out answers, {when}", value)]
 
 
-def _revised(shown: Sequence[RevisionExample]) -> Iterator[Block]:
+def _revised(shown: Sequence[RevisionExample]) -> Iterator[Words]:
     for each in shown:
         yield Quote(f"prompt {each.prompt_id}", str(each.prompt[-1].get("content") or ""))
         yield Quote("answer", each.before)
