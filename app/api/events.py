@@ -69,7 +69,7 @@ async def list_events(
 
 @router.get("/{run_id}/metrics", operation_id="list_metrics")
 def list_metrics(run_id: RunId, caller: Reader, session: ReadSession, paging: Paging) -> Page[MetricOut]:
-    """List the metrics of every training step, by stage and step."""
+    """List the metrics of every training step, by stage, candidate and step."""
     return paging.page(runs.metric_page(session, caller.project_id, run_id, paging.slice), _metric)
 
 
@@ -115,6 +115,7 @@ def _metric(row: StepMetrics) -> MetricOut:
     return MetricOut(
         stage=row.stage.kind,
         round=row.stage.round,
+        candidate=row.point.candidate,
         step=row.point.step,
         data=row.point.data,
         created_at=row.point.created_at,

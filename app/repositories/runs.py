@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from app.db.models import (
@@ -132,17 +132,22 @@ def events(session: Session, run_id: str, *, after: int, limit: int) -> list[Eve
     return list(session.scalars(query))
 
 
-def metric_points(session: Session, stage_id: str, *, after: int, limit: int) -> list[MetricPoint]:
-    """At most `limit` points of one stage behind the step `after`."""
-    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, MetricPoint.step > after)
-    return list(session.scalars(query.order_by(MetricPoint.step).limit(limit)))
+def metric_points(session: Session, stage_id: str, *, after: tuple[int, int], limit: int) -> list[MetricPoint]:
+    """At most `limit` points of one stage behind a candidate's step, by candidate and step."""
+    place = tuple_(MetricPoint.candidate, MetricPoint.step)
+    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, place > after)
+    return list(session.scalars(query.order_by(MetricPoint.candidate, MetricPoint.step).limit(limit)))
 
 
-def thinned_metric_points(session: Session, stage_id: str, *, at_most: int) -> list[MetricPoint]:
-    """At most about so many points of one stage: every n-th step back from the last one."""
-    place = func.row_number().over(order_by=MetricPoint.step.desc()) - 1
-    stride = (func.count().over() + at_most - 1) // at_most
-    ranked = select(MetricPoint.step, (place % stride).label("rest")).where(MetricPoint.stage_id == stage_id).subquery()
-    kept = select(ranked.c.step).where(ranked.c.rest == 0)
-    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, MetricPoint.step.in_(kept))
-    return list(session.scalars(query.order_by(MetricPoint.step)))
+def thinned_metric_points(session: Session, stage_id: str, *, at_most: int) -> dict[int, list[MetricPoint]]:
+    """By candidate, at most about so many points of one stage: every n-th step back from the last one."""
+    candidate, step = MetricPoint.candidate, MetricPoint.step
+    place = func.row_number().over(partition_by=candidate, order_by=step.desc()) - 1
+    stride = (func.count().over(partition_by=candidate) + at_most - 1) // at_most
+    points = select(candidate, step, (place % stride).label("rest")).where(MetricPoint.stage_id == stage_id).subquery()
+    kept = select(points.c.candidate, points.c.step).where(points.c.rest == 0)
+    query = select(MetricPoint).where(MetricPoint.stage_id == stage_id, tuple_(candidate, step).in_(kept))
+    found: dict[int, list[MetricPoint]] = {}
+    for point in session.scalars(query.order_by(candidate, step)):
+        found.setdefault(point.candidate, []).append(point)
+    return found

@@ -140,6 +140,20 @@ def in_round(stage: StageEstimate, round_: int) -> StageEstimate:
     return stage.model_copy(update={"round": round_, "notes": [*stage.notes, AT_MOST]})
 
 
+def together(parts: list[StageEstimate]) -> StageEstimate:
+    """One stage that has several parts, such as the candidates of a sweep, each with judges of its own."""
+    first, *others = parts
+    if not others:
+        return first
+    return first.model_copy(
+        update={
+            "judges": [judge for part in parts for judge in part.judges],
+            "seconds": total([part.seconds for part in parts]),
+            "notes": list(dict.fromkeys(note for part in parts for note in part.notes)),
+        }
+    )
+
+
 def whole(stages: list[StageEstimate], *, limit_usd: float | None) -> Estimate:
     """The sums; a part that is not known leaves them unknown."""
     judges = [judge for stage in stages for judge in stage.judges]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
+from app.rlaif.measure import MeasureConfig
 from app.rlaif.modes import Mode
 from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.rounds import RoundsConfig
@@ -135,6 +136,9 @@ class Recipe(Section):
     calibrate: CalibrateConfig | None = Field(
         None, description="Set by POST /v1/calibrations alone: the run measures its judge and trains nothing"
     )
+    measure: MeasureConfig | None = Field(
+        None, description="Set by POST /v1/evaluations alone: the run measures one model against another"
+    )
     score: ScoreConfig | None = Field(
         None, description="Set by POST /v1/checkpoints/{id}/scores alone: the run scores texts and does nothing else"
     )
@@ -182,10 +186,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _candidates_are_recipes(self) -> Self:
-        count = len(candidates(self))
-        if (one := self.evaluate.candidate) is not None and (self.sweep is None or one >= count):
-            known = "the recipe has no sweep" if self.sweep is None else f"the sweep's candidates are 0 to {count - 1}"
-            raise ValueError(f"evaluate.candidate is {one}, and {known}: leave it out, or name one of a sweep")
+        one, count = self.evaluate.candidate, len(candidates(self))
+        if self.sweep is not None and one is not None and one >= count:
+            raise ValueError(f"evaluate.candidate is {one}, and the sweep's candidates are 0 to {count - 1}: name one")
         return self
 
     def content_hash(self) -> str:
@@ -212,6 +215,8 @@ class Recipe(Section):
         """The stages that this recipe runs, in order."""
         if self.score is not None:
             return (StageKind.SCORE,)
+        if self.measure is not None:
+            return (StageKind.SAMPLE, StageKind.EVALUATE)
         kinds = tuple(StageKind)
         return tuple(
             kind

@@ -12,6 +12,7 @@ from app.rlaif.evidence import Example
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
+from app.rlaif.sweep_blocks import sweep_blocks
 from app.rlaif.warm_start_blocks import warm_start_blocks
 
 PANELS = {
@@ -36,6 +37,7 @@ def blocks(report: Report) -> Iterator[Block]:
         yield Heading("Caveats")
         yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
     yield from evaluation_blocks(report)
+    yield from sweep_blocks(report.sweeps)
     yield from _judges(report)
     yield from warm_start_blocks(report.warm_start)
     yield from _pairs(report)
@@ -49,9 +51,11 @@ def blocks(report: Report) -> Iterator[Block]:
 
 
 def _curves(curves: Sequence[TrainingCurves]) -> Iterator[Block]:
+    several = any(stage.candidate for stage in curves)
     for stage in curves:
         panels = (Panel(title, _named(stage, names)) for title, names in PANELS.items())
-        yield Paragraph(f"{stage.stage.value}, round {stage.round}: {stage.steps[-1]} steps")
+        of_sweep = f", candidate {stage.candidate}" if several else ""
+        yield Paragraph(f"{stage.stage.value}, round {stage.round}{of_sweep}: {stage.steps[-1]} steps")
         yield Curves(tuple(panel for panel in panels if panel.curves), "step")
 
 

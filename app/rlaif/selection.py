@@ -159,7 +159,7 @@ def _won(best: Standing) -> str:
 
 def _lead(best: Standing, second: Standing | None, difference: PairedDifference | None) -> str:
     if second is None:
-        return "No other candidate can be compared with it."
+        return "No other one does." if best.holds else "No other one was measured."
     if difference is None:
         return f"It shares no judged prompt with candidate {second.candidate}, the next best."
     found = (

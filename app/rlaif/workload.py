@@ -16,6 +16,7 @@ from app.rlaif.modes import Mode
 from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.recipe import Recipe
 from app.rlaif.sections import JudgeConfig
+from app.rlaif.sweep import evaluated
 
 PRESENTATIONS = len(Order)
 
@@ -98,9 +99,9 @@ def asked_in_training(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled
 
 
 def asked_in_evaluation(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:
-    """What the evaluation asks: policy against base at each position, and two of the base model's own as a control."""
+    """What the evaluation asks: each policy against base at each position, and two of the base's own as a control."""
     control = 1 if recipe.sample.held_out_completions >= 2 else 0
-    pairs = recipe.evaluate.completions + control
+    pairs = recipe.evaluate.completions * len(evaluated(recipe)) + control
     total = Asked()
     for prompt in prompts:
         if prompt.held_out:

@@ -38,6 +38,7 @@ class CheckpointOut(BaseModel):
     id: str = Field(examples=["checkpoint_01m7xk5mgzeyva4mageqj2tqtk"])
     run_id: str = Field(description="The run that trained it")
     round: int = Field(examples=[0])
+    candidate: int = Field(description="Which candidate of a sweep; else 0", examples=[0])
     kind: CheckpointKind
     step: int = Field(examples=[128])
     digest: str = Field(description="SHA-256 over the manifest's lines")
@@ -45,6 +46,9 @@ class CheckpointOut(BaseModel):
     metrics: dict[str, Any]
     lineage: dict[str, Any] = Field(description="What it was learned from, by content")
     manifest: ManifestOut
+    selected: bool | None = Field(
+        description="Of a policy: whether its round went on with it, as with the best of a sweep; null until then"
+    )
     promoted: bool | None = Field(
         description="Of a policy: whether its run's evaluation met `recipe.evaluate.gates`; null before it is evaluated"
     )

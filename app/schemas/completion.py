@@ -18,6 +18,7 @@ class CompletionOut(BaseModel):
     id: str = Field(examples=["completion_01m7xk5mgzeyva4mageqj2tqtk"])
     run_id: str = Field(description="The run that made it: another one where its stage is reused")
     round: int = Field(examples=[0])
+    candidate: int = Field(description="Which candidate of a sweep wrote it; else 0", examples=[0])
     split: Split
     source: CompletionSource
     prompt_id: str = Field(examples=["prompt_01m7xk5mgzeyva4mageqj2tqtk"])

@@ -17,6 +17,7 @@ class MetricOut(BaseModel):
 
     stage: StageKind
     round: int = Field(examples=[0])
+    candidate: int = Field(description="Of a sweep; else 0", examples=[0])
     step: int = Field(examples=[40])
     data: dict[str, Any] = Field(examples=[{"loss": 0.612, "learning_rate": 0.0001}])
     created_at: datetime

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from app.db.models import Checkpoint, CheckpointKind
+from app.db.models import Checkpoint, CheckpointKind, Run
 from app.db.session import WriteSession
 from app.errors import Conflict, ServiceError
 from app.repositories.checkpoints import latest_checkpoint
 from app.repositories.runs import RunRow
 from app.rlaif.prices import PriceTable
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.sections import EvaluateConfig
 from app.schemas.evaluation import EvaluationIn
 from app.schemas.run import ForkIn, RunIn
 from app.services import checkpoints, runs
@@ -35,21 +36,22 @@ def create(
 ) -> RunRow:
     """The queued run that measures. Raises NotFound, NotEvaluable, and what runs.create raises."""
     trained = _policy(session, project_id, checkpoint_id)
+    evaluate = request.evaluate.model_copy(update={"candidate": _candidate(session, trained, request.evaluate)})
     fork = RunIn(
         name=request.name,
         evaluation_judge=request.judge,
-        recipe=Recipe(evaluate=request.evaluate, budget=request.budget, rounds=None),
+        recipe=Recipe(evaluate=evaluate, budget=request.budget, rounds=None),
         fork=ForkIn(run=trained.run_id, from_stage=StageKind.EVALUATE),
         allow_circular_evaluation=request.allow_circular_evaluation,
     )
-    with _fields_of_this_request():
+    with fields_of_an_evaluation():
         return runs.create(
             session, project_id, fork, published=None, store=store, prices=prices, fork_round=trained.round
         )
 
 
 @contextmanager
-def _fields_of_this_request() -> Iterator[None]:
+def fields_of_an_evaluation() -> Iterator[None]:
     """An error about the fork names the field that the client sent."""
     try:
         yield
@@ -66,9 +68,28 @@ def _policy(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint
         raise NotEvaluable(
             f"checkpoint {checkpoint_id!r} is a {checkpoint.kind.value} and answers no prompt: name a policy"
         )
-    last = latest_checkpoint(session, checkpoint.run_id, round_=checkpoint.round, kind=CheckpointKind.POLICY)
+    last = latest_checkpoint(
+        session,
+        checkpoint.run_id,
+        round_=checkpoint.round,
+        kind=CheckpointKind.POLICY,
+        candidate=checkpoint.candidate,
+    )
     if last is not None and last.id != checkpoint_id:
         raise NotEvaluable(
             f"checkpoint {checkpoint_id!r} of step {checkpoint.step} is not what its run ended with: name {last.id!r}"
         )
     return checkpoint
+
+
+def _candidate(session: Session, checkpoint: Checkpoint, stated: EvaluateConfig) -> int | None:
+    """The number of the candidate that the checkpoint is, in a sweep. Raises NotEvaluable for another that is named."""
+    swept = Recipe.model_validate(session.get_one(Run, checkpoint.run_id).recipe).sweep is not None
+    own = checkpoint.candidate if swept else None
+    if stated.candidate not in (None, own):
+        raise NotEvaluable(
+            f"evaluate.candidate is {stated.candidate}, and checkpoint {checkpoint.id!r} is "
+            f"{'of no sweep' if own is None else f'candidate {own}'}: leave it out",
+            field="evaluate.candidate",
+        )
+    return own

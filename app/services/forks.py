@@ -14,6 +14,7 @@ from app.db.models import Judge, Model, PromptSet, RubricRevision, Run, RunKind,
 from app.errors import Conflict, InvalidInput, NotFound
 from app.repositories import runs
 from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.sweep import candidates
 from app.rlaif.warm_start import ConstitutionalConfig
 from app.schemas.run import ForkIn
 from app.services.run_parts import Parts
@@ -99,7 +100,7 @@ def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
         raise ForkRefused(f"merged with the recipe of {fork.source.id!r}: {first['msg']}", field=field) from error
     for stage in fork.reused:
         section = stage.kind.value
-        if _made_with(recipe, section) != _made_with(Recipe.model_validate(fork.source.recipe), section):
+        if _made_with(recipe, stage.kind) != _made_with(Recipe.model_validate(fork.source.recipe), stage.kind):
             raise ForkRefused(
                 f"recipe.{section} differs from that of run {fork.source.id!r}, whose stage is reused: leave it out, "
                 f"or fork from {section!r}",
@@ -111,11 +112,13 @@ def merged_recipe(session: Session, fork: Fork, changes: Recipe) -> Recipe:
     return recipe
 
 
-def _made_with(recipe: Recipe, section: str) -> BaseModel | None:
+def _made_with(recipe: Recipe, kind: StageKind) -> tuple[BaseModel | None, ...]:
     """What the stage's rows were made with. By which calibration verdicts are read is no part of that, but of a
     cascade, which is asked by it: there a fork from 'judge' is needed."""
-    part: BaseModel | None = getattr(recipe, section)
-    return part.model_copy(update={"calibration": None}) if part and section == StageKind.JUDGE else part
+    if kind is StageKind.POLICY:
+        return tuple(one.policy for one in candidates(recipe))
+    part: BaseModel | None = getattr(recipe, kind.value)
+    return (part.model_copy(update={"calibration": None}) if part and kind is StageKind.JUDGE else part,)
 
 
 def inherited(session: Session, fork: Fork, parts: Parts) -> Parts:
@@ -164,9 +167,9 @@ def add_reused_stages(session: Session, fork: Fork, run: Run) -> None:
 
 
 def _over(source: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
-    """A policy section that states another method stands for itself: the methods share few settings."""
+    """A policy section that states another method stands for itself: methods share few settings. So does a sweep."""
     both = {name for name, part in stated.items() if isinstance(part, dict) and isinstance(source.get(name), dict)}
-    sections = {name: {**source[name], **stated[name]} for name in both}
+    sections = {name: {**source[name], **stated[name]} for name in both - {"sweep"}}
     if "method" in (policy := stated.get("policy", {})) and policy["method"] != source["policy"]["method"]:
         sections["policy"] = policy
     return {**source, **stated, **sections}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,9 +31,11 @@ from app.rlaif.judges import (
     RewardModelJudge,
 )
 from app.rlaif.modes import Mode, modes_of
+from app.rlaif.online_policy import OnlinePolicyConfig
 from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
+from app.rlaif.sweep import candidates
 from app.services import gates, people_rules
 from app.services.task_rules import require_tasks
 from app.services.warm_start_rules import require_teachable
@@ -89,9 +91,11 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
     _require_writer(plan)
     backbone = _backbone(session, plan)
     if store is not None:
-        _require_room(store, plan, backbone)
+        for one in candidates(plan.recipe):
+            _require_room(store, replace(plan, recipe=one), backbone)
     _require_rewards(plan)
     require_tasks(session, plan.prompt_set.project_id, plan.recipe)
+    _require_looks(plan)
     _require_people(session, plan)
     require_teachable(session, plan.recipe, prompt_set=plan.prompt_set, rubric=plan.rubric)
     if not allow_circular:
@@ -213,7 +217,7 @@ def _require_principle(plan: Plan) -> None:
 
 def _require_prompts(plan: Plan) -> None:
     prompt_set = plan.prompt_set
-    if prompt_set.train_count == 0:
+    if prompt_set.train_count == 0 and plan.recipe.measure is None:
         raise RunRefused(f"prompt set {prompt_set.id!r} has no prompts of split 'train'", field="prompt_set")
     if plan.evaluates and prompt_set.held_out_count == 0:
         raise RunRefused(
@@ -305,6 +309,27 @@ def _backbone(session: Session, plan: Plan) -> Model | None:
             field="recipe.reward_model.backbone",
         )
     return model
+
+
+def _require_looks(plan: Plan) -> None:
+    """Who is to look at the policy as it learns must be there, and rate one answer by itself."""
+    policies = [one.policy for one in candidates(plan.recipe) if isinstance(one.policy, OnlinePolicyConfig)]
+    looks = any(policy.health.judge_every for policy in policies)
+    if not looks or StageKind.POLICY not in plan.recipe.stages():
+        return
+    field, judge = "recipe.policy.health.judge_every", plan.evaluation_judge
+    if judge is None or plan.rubric is None or plan.prompt_set.held_out_count == 0:
+        raise RunRefused(
+            "policy.health.judge_every asks the evaluation judge about held-out prompts as training goes on: name an "
+            "evaluation_judge and a rubric and bring prompts of split 'held_out', or set it to 0",
+            field=field,
+        )
+    if judge.kind != "checks" and Mode.POINTWISE not in modes_of(judge.kind):
+        raise RunRefused(
+            f"evaluation judge {judge.name!r} of kind {judge.kind!r} rates no single answer: set "
+            "policy.health.judge_every to 0, or name a judge of kind checks, openai, anthropic or local",
+            field=field,
+        )
 
 
 def _require_room(store: ArtifactStore, plan: Plan, backbone: Model | None) -> None:

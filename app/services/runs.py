@@ -17,7 +17,7 @@ from app.repositories.runs import RunMark, RunRow
 from app.rlaif.prices import PriceTable
 from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
-from app.services import engine, forks, gates, round_rules, run_parts, run_rules
+from app.services import engine, forks, gates, round_rules, run_parts, run_rules, sweep_rules
 from app.services.models import PublishedModel
 from app.services.run_rows import insert_run
 from app.services.run_rules import Plan
@@ -36,6 +36,8 @@ class BudgetSpent(Conflict):
 
 _BEFORE_ALL = (0, -1)
 """A candidate and a step before the first."""
+_MOST_CANDIDATE, _MOST_STEP = 2**15 - 1, 2**31 - 1
+"""What their columns hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ def planned(
     """What a run would be made of, sound as far as can be known before it runs.
 
     Without `store` the base model's files are not looked into. A fork goes on in round `fork_round`. Raises NotFound,
-    ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RoundsRefused, RunRefused, CircularEvaluation, and what
-    gates.require_calibrated raises.
+    ContentDiffers, PartMissing, ForkRefused, StageNotFinished, RoundsRefused, SweepRefused, RunRefused,
+    CircularEvaluation, and what gates.require_calibrated raises.
     """
     parts = run_parts.resolve(session, project_id, request, published)
     fork = forks.open_fork(session, project_id, request.fork, round_=fork_round) if request.fork else None
@@ -109,6 +111,8 @@ def planned(
     if parts.prompt_set is None or parts.base_model is None:
         field = "prompt_set" if parts.prompt_set is None else "base_model"
         raise PartMissing(f"a run that is no fork needs a {field}: name one or send one inline", field=field)
+    trains = not any(stage.kind is StageKind.POLICY for stage in (fork.reused if fork else ()))
+    sweep_rules.require_selectable(recipe, parts.prompt_set, trains=trains)
     plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
     run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
     run_rules.require_priced(session, plan, prices)
@@ -275,10 +279,10 @@ def _metric_key(after: str, stages: list[Stage]) -> tuple[int, tuple[int, int]]:
     index = next((index for index, stage in enumerate(stages) if stage.id == stage_id), None)
     if index is None:
         raise BadRequest("`after` is not a cursor of this list: start without it", field="after")
-    return index, (_number(candidate), _number(step))
+    return index, (_number(candidate, most=_MOST_CANDIDATE), _number(step, most=_MOST_STEP))
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+def _number(text: str, *, most: int = 10**18) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) <= most):
         raise BadRequest("`after` is not a cursor of this list: start without it", field="after")
     return int(text)

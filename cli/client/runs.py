@@ -98,7 +98,7 @@ def events(run_id: RunId, limit: Limit = 200, as_json: Json = False) -> None:
 def metrics(run_id: RunId, limit: Limit = 1000, as_json: Json = False) -> None:
     """Training metrics, a row a step."""
     rows = Connection.from_environment().pages(f"/v1/runs/{run_id}/metrics", limit=limit)
-    show_rows(rows, ("stage", "step", "data"), as_json=as_json)
+    show_rows(rows, ("stage", "round", "candidate", "step", "data"), as_json=as_json)
 
 
 @runs.command("usage")

@@ -14,9 +14,10 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     false,
+    select,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from app.db.base import Base, Big, Candidate, CreatedAt, Id, Json, JsonList, Long, Ref, Usd, enum_column
 from app.db.models.inputs import Split
@@ -226,16 +227,24 @@ class Checkpoint(Base):
 
 
 class Evaluation(Base):
-    """The held-out measurement of a policy checkpoint by a judge."""
+    """The held-out measurement by a judge: of a policy checkpoint, or of what an evaluation without training names."""
 
     __tablename__ = "evaluations"
-    __table_args__ = (UniqueConstraint("run_id", "round", "checkpoint_id", "judge_id"),)
+    __table_args__ = (
+        UniqueConstraint("run_id", "round", "checkpoint_id", "judge_id"),
+        UniqueConstraint("run_id", "measured_id"),
+        CheckConstraint("(checkpoint_id IS NULL) <> (measured_id IS NULL)", name="of_one_thing"),
+    )
 
     id: Mapped[Id]
     project_id: Mapped[Ref] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     run_id: Mapped[Ref] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     round: Mapped[int] = mapped_column(SmallInteger)
-    checkpoint_id: Mapped[Ref] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"))
+    checkpoint_id: Mapped[Ref | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"))
+    measured_id: Mapped[Ref | None]  # a model, or a judge whose endpoint answered: see app.rlaif.measure
     judge_id: Mapped[Ref] = mapped_column(ForeignKey("judges.id"))
     metrics: Mapped[Json]
     created_at: Mapped[CreatedAt]
+    candidate: Mapped[int] = column_property(  # which candidate of a sweep the checkpoint is
+        select(Checkpoint.candidate).where(Checkpoint.id == checkpoint_id).scalar_subquery()
+    )
