@@ -154,7 +154,7 @@ class PreferenceHealth(HealthConfig):
         10.0, description="Margin of the better side; at 10 the loss of a hard label is 5e-5: nothing is left to learn"
     )
     chosen_logprob_fall: Limit | None = Field(
-        0.5, description="Nats a token by which the better completions may become less likely"
+        0.2, description="Nats a token by which the better completions may become less likely: e^-0.2 is 18 %"
     )
 
 

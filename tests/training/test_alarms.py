@@ -120,6 +120,22 @@ def mean_of(name: str, figures: Sequence[Mapping[str, float]]) -> float:
     return sum(each[name] for each in figures) / len(figures)
 
 
+class TestLikelihood:
+    @pytest.mark.parametrize(("learning_rate", "told"), [(3e-3, [AlarmKind.CHOSEN_LOGPROB_FALLING]), (2e-4, [])])
+    def test_of_the_better_completions(self, tmp_path: Path, learning_rate: float, told: list[AlarmKind]) -> None:
+        config = DPOConfig(
+            model_dir=EXAMPLES / "base_model",
+            learning_rate=learning_rate,
+            sft_weight=0.0,
+            epochs=2,
+            batch_size=8,
+            max_length=256,
+        )
+        watch = Recorder()
+        train_dpo(config, [labelled(row) for row in rows("labels.jsonl")], tmp_path, watch)
+        assert [alarm.kind for alarm in watch.alarms] == told
+
+
 def tiny(model_dir: Path, **changes: Any) -> OnlineConfig:
     """A training of the random model that soon goes far from where it began."""
     settings: Json = {

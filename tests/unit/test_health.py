@@ -62,8 +62,8 @@ class TestRules:
             (
                 AlarmKind.CHOSEN_LOGPROB_FALLING,
                 PreferenceHealth(window=WINDOW),
-                steps("chosen_logp", -20.0, -24.0, chosen_tokens=10.0),
-                steps("chosen_logp", -20.0, -26.0, chosen_tokens=10.0),
+                steps("chosen_logp", -20.0, -21.0, chosen_tokens=10.0),
+                steps("chosen_logp", -20.0, -23.0, chosen_tokens=10.0),
             ),
             (
                 AlarmKind.LENGTH_DRIFT,
