@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.rlaif.comparison import InvalidReason
+from app.rlaif.evaluator import EvaluatorResult
 from app.rlaif.measured import Measured
 from app.rlaif.task_evidence import TaskResult
 
@@ -208,7 +209,7 @@ class Divergence(_Evidence):
 
     kl: Measured | None  # None where no completion fits into the window
     length_ratio: Measured | None  # tokens of the policy's completions / of the base model's that they met
-    left_out: Count  # completions that exceed the window with their prompt
+    left_out: Count  # completions that exceed the window with their prompt, or were cut before their first token
 
 
 class Distribution(_Evidence):
@@ -281,12 +282,13 @@ class EvaluationMetrics(_Evidence):
     chosen_by_reward: WinRate | None  # of two base completions the one with the higher reward, by the evaluation judge
     refusals: dict[str, Refusals]  # by cohort
     tasks: dict[str, TaskResult]  # capability tasks, by the name that the recipe gives them
+    evaluators: dict[str, EvaluatorResult]  # by name
     promotion: Promotion | None  # None when it was measured before there were gates
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_version(cls, stored: Any) -> Any:
         """What was stored before a figure was measured has none."""
-        absent: dict[str, Any] = {"refusals": {}, "best_of_n": [], "tasks": {}}
+        absent: dict[str, Any] = {"refusals": {}, "best_of_n": [], "tasks": {}, "evaluators": {}}
         absent |= dict.fromkeys(("divergence", "tokens", "rewards", "chosen_by_reward", "promotion"))
         return {**absent, **stored} if isinstance(stored, dict) else stored
