@@ -1,4 +1,4 @@
-"""A constitutional warm start by the real processes: killed while it revises and while it trains, then a DPO run on it."""
+"""A constitutional warm start by the real processes: killed as it revises and as it trains, then DPO on it."""
 
 from __future__ import annotations
 
