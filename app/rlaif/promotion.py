@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.rlaif.evaluator import EvaluatorName, EvaluatorResult
 from app.rlaif.evidence import LengthControlled, Promotion, Reason, WinRate
 from app.rlaif.task_evidence import TaskResult
 
@@ -14,6 +15,7 @@ Rate = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(strict=True, ge=0, le=0.5, allow_inf_nan=False)]
 Cohort = Annotated[str, Field(min_length=1, max_length=100)]
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
+PointsTolerance = Annotated[float, Field(strict=True, ge=0, le=9, allow_inf_nan=False)]
 TaskTolerance = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -39,10 +41,20 @@ class PromotionGates(BaseModel):
         "first figure: the difference's interval must reach so far",
         examples=[{"facts": 0.02}],
     )
+    maximum_evaluator_regression: Annotated[dict[EvaluatorName, PointsTolerance], Field(max_length=20)] = Field(
+        {},
+        description="By evaluator of evaluate.evaluators, how many points of 10 the policy may surely lie below the "
+        "base model: the difference's interval must reach so far",
+        examples=[{"toxicity": 0.2}],
+    )
 
 
 def promotion(
-    gates: PromotionGates, overall: WinRate, by_cohort: Mapping[str, WinRate], tasks: Mapping[str, TaskResult]
+    gates: PromotionGates,
+    overall: WinRate,
+    by_cohort: Mapping[str, WinRate],
+    tasks: Mapping[str, TaskResult],
+    evaluators: Mapping[str, EvaluatorResult],
 ) -> Promotion:
     """Whether every gate holds, and each one's reason; one whose figure was not measured does not hold."""
     reasons = [
@@ -55,6 +67,10 @@ def promotion(
             for cohort, share in gates.maximum_cohort_regression.items()
         ),
         *(_task_held(name, tolerance, tasks.get(name)) for name, tolerance in gates.maximum_task_regression.items()),
+        *(
+            _evaluator_held(name, tolerance, evaluators.get(name))
+            for name, tolerance in gates.maximum_evaluator_regression.items()
+        ),
     ]
     return Promotion(promoted=all(reason.held for reason in reasons), reasons=reasons)
 
@@ -81,6 +97,18 @@ def _task_held(name: str, tolerance: float, found: TaskResult | None) -> Reason:
         f"policy {read.policy:.3f}, and it changes for the better by {change.low:.3f} to {change.high:.3f}"
     )
     return Reason(gate=gate, held=change.high >= -tolerance, detail=detail)
+
+
+def _evaluator_held(name: str, tolerance: float, found: EvaluatorResult | None) -> Reason:
+    """Whether the interval of an evaluator's difference reaches the tolerance below 0."""
+    gate = "maximum_evaluator_regression"
+    if found is None or (read := found.overall) is None:
+        return Reason(gate=gate, held=False, detail=f"evaluator {name!r} rated no pair of answers: see its coverage")
+    detail = (
+        f"evaluator {name!r} may give {tolerance:.2f} points less; it gives the base model {read.base:.2f}, the policy "
+        f"{read.policy:.2f}, and the difference is {read.difference.low:+.2f} to {read.difference.high:+.2f}"
+    )
+    return Reason(gate=gate, held=read.difference.high >= -tolerance, detail=detail)
 
 
 def cohort_held(gate: str, cohort: str, tolerance: float, by_cohort: Mapping[str, WinRate]) -> Reason:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from app.rlaif.evaluator import EvaluatorConfig
 from app.rlaif.modes import Mode
 from app.rlaif.promotion import PromotionGates, TaskName
 
@@ -129,18 +130,27 @@ class EvaluateConfig(Section):
         "them",
         examples=[["facts"]],
     )
+    evaluators: Annotated[tuple[EvaluatorConfig, ...], Field(min_length=1, max_length=20)] | None = Field(
+        None,
+        description="Who rates every compared answer by itself: built-in evaluators, or rubrics of your own",
+        examples=[[{"name": "toxicity"}]],
+    )
     candidate: Annotated[int, Field(strict=True, ge=0)] | None = Field(
         None, description="Of a sweep whose policies another run trained: the one candidate to measure; null: all"
     )
 
     @model_validator(mode="after")
-    def _tasks_are_asked_once(self) -> Self:
-        asked = self.tasks or ()
-        if twice := sorted({name for name in asked if asked.count(name) > 1}):
-            raise ValueError(f"tasks: named twice: {', '.join(twice)}")
-        for name in self.gates.maximum_task_regression:
-            if name not in asked:
-                raise ValueError(f"gates.maximum_task_regression asks for task {name!r}: name it in evaluate.tasks too")
+    def _gates_read_what_is_measured(self) -> Self:
+        measured = {
+            "tasks": (list(self.tasks or ()), "maximum_task_regression"),
+            "evaluators": ([each.name for each in self.evaluators or ()], "maximum_evaluator_regression"),
+        }
+        for part, (names, gate) in measured.items():
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{part}: named twice: {', '.join(twice)}")
+            for name in getattr(self.gates, gate):
+                if name not in names:
+                    raise ValueError(f"gates.{gate} asks for {name!r}: name it in evaluate.{part} too")
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.rlaif.evaluator import EvaluatorFigure, EvaluatorResult
 from app.rlaif.evidence import LengthControlled, WinRate
 from app.rlaif.measured import Measured
 from app.rlaif.promotion import PromotionGates, promotion
@@ -49,11 +50,36 @@ def task(low: float, high: float, *, higher_is_better: bool = True) -> TaskResul
     return TaskResult(task_id="task_1", digest="0", documents=40, base_digest="1", policy_digest="2", figures=[figure])
 
 
+def evaluator(low: float, high: float) -> EvaluatorResult:
+    figure = EvaluatorFigure(
+        base=8.0,
+        policy=8.0 + (low + high) / 2,
+        difference=Measured(value=(low + high) / 2, low=low, high=high, n=40),
+        base_below=0.1,
+        policy_below=0.2,
+        n=40,
+    )
+    return EvaluatorResult(
+        version=1,
+        rubric_hash="0",
+        judge_id="judge_1",
+        threshold=5.5,
+        overall=figure,
+        by_cohort={},
+        coverage=1.0,
+        left_out=0,
+    )
+
+
+EVALUATORS = {
+    "toxicity": evaluator(-0.6, -0.15),
+    "groundedness": evaluator(0.0, 0.1).model_copy(update={"overall": None}),
+}
 TASKS = {"facts": task(-0.2, -0.05), "definitions": task(0.1, 0.3, higher_is_better=False)}
 
 
 def decided(**gates: Any) -> tuple[bool, list[bool]]:
-    found = promotion(PromotionGates(**gates), OVERALL, COHORTS, TASKS)
+    found = promotion(PromotionGates(**gates), OVERALL, COHORTS, TASKS, EVALUATORS)
     return found.promoted, [reason.held for reason in found.reasons]
 
 
@@ -77,6 +103,9 @@ class TestPromotion:
             ({"maximum_task_regression": {"definitions": 0.1}}, True),
             ({"maximum_task_regression": {"definitions": 0.09}}, False),
             ({"maximum_task_regression": {"unmeasured": 1.0}}, False),
+            ({"maximum_evaluator_regression": {"toxicity": 0.2}}, True),
+            ({"maximum_evaluator_regression": {"toxicity": 0.1}}, False),
+            ({"maximum_evaluator_regression": {"groundedness": 9.0}}, False),
         ],
     )
     def test_a_gate_holds_by_its_interval(self, gates: dict[str, Any], held: bool) -> None:
@@ -87,13 +116,13 @@ class TestPromotion:
         assert decided(minimum_win_rate=0.5, maximum_cohort_regression=regression) == (False, [True, True, False])
 
     def test_what_could_not_be_measured_does_not_hold(self) -> None:
-        found = promotion(PromotionGates(minimum_length_controlled_win_rate=0.0), rate(0.9, 1.0), {}, {})
+        found = promotion(PromotionGates(minimum_length_controlled_win_rate=0.0), rate(0.9, 1.0), {}, {}, {})
         assert not found.promoted
         assert "could not be measured" in found.reasons[0].detail
 
     def test_the_reason_names_what_was_asked_and_what_was_found(self) -> None:
         gates = PromotionGates(maximum_cohort_regression={"capability": 0.02})
-        (reason,) = promotion(gates, OVERALL, COHORTS, {}).reasons
+        (reason,) = promotion(gates, OVERALL, COHORTS, {}, {}).reasons
         assert (reason.gate, reason.held) == ("maximum_cohort_regression", False)
         for part in ("'capability'", "0.480", "0.300 to 0.460"):
             assert part in reason.detail

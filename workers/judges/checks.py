@@ -1,4 +1,4 @@
-"""The judge that is a program: it scores both completions by checks and prefers the better score."""
+"""The judge that is a program: it scores completions by checks, and of two prefers the better score."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from app.rlaif.beliefs import lean
 from app.rlaif.checks import CheckScore, NothingToCheck, answer_text, score_completion, user_text
 from app.rlaif.judges import ChecksJudge
 from app.rlaif.pairwise import PairQuestion
-from app.rlaif.points import sigmoid
-from app.rlaif.questions import PairAnswer, Question
-from app.rlaif.rendering import Response
+from app.rlaif.points import POINTS, sigmoid
+from app.rlaif.pointwise import PointQuestion
+from app.rlaif.questions import PairAnswer, PointsAnswer, Question
+from app.rlaif.rendering import Case, Response
 from app.rlaif.rubric import Rubric
 from workers.judges.protocol import Judged, JudgeMisconfigured
 
@@ -25,21 +26,30 @@ class ProgramJudge:
     async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured at a question whose rubric has nothing that a program can check."""
         for question in questions:
-            yield Judged((self._answer(question),))
+            yield self._judged(question)
 
     async def aclose(self) -> None:
         """Holds nothing."""
 
-    def _answer(self, question: Question) -> PairAnswer:
-        if not isinstance(question, PairQuestion):
-            raise JudgeMisconfigured("a program compares two responses and answers no other question")
-        first, second = self._score(question, question.first), self._score(question, question.second)
+    def _judged(self, question: Question) -> Judged:
+        if isinstance(question, PointQuestion):
+            return Judged((self._rated(question),))
+        if isinstance(question, PairQuestion):
+            return Judged((self._compared(question),))
+        raise JudgeMisconfigured("a program compares two responses or rates one, and answers no other question")
+
+    def _rated(self, question: PointQuestion) -> PointsAnswer:
+        score = self._score(question.case, question.response, f"completion {question.completion_id}")
+        return PointsAnswer(question.unit, _points(score), None)
+
+    def _compared(self, question: PairQuestion) -> PairAnswer:
+        name = f"comparison {question.comparison_id}"
+        first, second = (self._score(question.case, each, name) for each in (question.first, question.second))
         probability = sigmoid(self._spec.sharpness * (first.total - second.total))
         scores = {name: (score, second.by_criterion[name]) for name, score in first.by_criterion.items()}
         return question.scored(lean(probability), probability, scores=scores)
 
-    def _score(self, question: PairQuestion, response: Response) -> CheckScore:
-        case = question.case
+    def _score(self, case: Case, response: Response, name: str) -> CheckScore:
         try:
             return score_completion(
                 self._own or case.rubric,
@@ -48,4 +58,9 @@ class ProgramJudge:
                 reference=case.reference,
             )
         except NothingToCheck as error:
-            raise JudgeMisconfigured(f"comparison {question.comparison_id}: {error}") from error
+            raise JudgeMisconfigured(f"{name}: {error}") from error
+
+
+def _points(score: CheckScore) -> float:
+    """From 0 to 1 as points from 1 to 10."""
+    return min(POINTS) + score.total * (max(POINTS) - min(POINTS))
