@@ -37,6 +37,7 @@ from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.rlaif.sweep import candidates
 from app.services import gates, people_rules
+from app.services.evaluator_rules import require_evaluators
 from app.services.task_rules import require_tasks
 from app.services.warm_start_rules import require_teachable
 from app.storage import ArtifactStore
@@ -95,6 +96,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
             _require_room(store, replace(plan, recipe=one), backbone)
     _require_rewards(plan)
     require_tasks(session, plan.prompt_set.project_id, plan.recipe)
+    require_evaluators(session, plan.prompt_set.project_id, plan.recipe, evaluation_judge=plan.evaluation_judge)
     _require_looks(plan)
     _require_people(session, plan)
     require_teachable(session, plan.recipe, prompt_set=plan.prompt_set, rubric=plan.rubric)

@@ -30,6 +30,7 @@ from workers.stages.docket import Docket
 from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_if_asked
 from workers.stages.pairing import Pairing
 from workers.stages.panel import instrument_of, put
+from workers.stages.rate import rate
 from workers.stages.sample import sample_shard
 from workers.stages.training import ends_explained
 from workers.stages.weights import model_directory
@@ -81,7 +82,14 @@ def judge_shard(context: StageContext, inputs: StageInputs) -> StageOutcome:
     with context.read() as session:
         instrument = instrument_of(session, judge, calibration=None)
     put(context, Docket(judge, inputs.rubric(), partial(_blocks, context, inputs)), instrument)
+    rate(context, inputs, partial(_matches, context, inputs))
     return StageOutcome(context.work.payload["limit"])
+
+
+def _matches(context: StageContext, inputs: StageInputs) -> Iterator[list[Match]]:
+    """What evaluators rate: each policy completion of the shard's prompts, and the base completion that it meets."""
+    for prompts in shard_prompts(context, inputs.run.prompt_set_id):
+        yield [match for one in _answered(context, inputs, prompts) for match in one.matches()]
 
 
 def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcome:

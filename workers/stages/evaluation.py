@@ -42,6 +42,7 @@ from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
 from workers.stages.panel import instrument_of
+from workers.stages.rate import Met, evaluator_results
 
 SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
 """How many wins, losses and ties are shown as examples."""
@@ -109,7 +110,7 @@ def measure(context: StageContext, inputs: StageInputs, candidates: Collection[i
     found = {}
     for candidate in candidates:
         contests = [pair for pair in sides if _is_of(pair[1], candidate)]
-        metrics = _metrics(context, common, candidate, [item for _, item in contests], [*controls, *contests])
+        metrics = _metrics(context, inputs, common, candidate, [item for _, item in contests], [*controls, *contests])
         if metrics is not None:
             found[candidate] = Measured(metrics, _outcomes([item for _, item in contests]))
     if not found:
@@ -132,6 +133,7 @@ def _common(context: StageContext, inputs: StageInputs, controls: Sequence[Meeti
 
 def _metrics(
     context: StageContext,
+    inputs: StageInputs,
     common: _Common,
     candidate: int,
     contests: Sequence[Meeting],
@@ -142,6 +144,8 @@ def _metrics(
         return None
     by_cohort, scored = _by_cohort(context, contests), _scored(context, candidate)
     tasks = {name: TaskResult.model_validate(found) for name, found in scored.get("tasks", {}).items()}
+    met = [Met(item.unit, item.cohort, item.ours.id, item.theirs.id) for item in contests]
+    evaluators = evaluator_results(context, inputs, met)
     return EvaluationMetrics(
         win_rate=overall,
         by_cohort=by_cohort,
@@ -159,7 +163,8 @@ def _metrics(
         chosen_by_reward=common.chosen_by_reward,
         refusals=_refusals(context, contests),
         tasks=tasks,
-        promotion=promotion(context.work.recipe.evaluate.gates, overall, by_cohort, tasks),
+        evaluators=evaluators,
+        promotion=promotion(context.work.recipe.evaluate.gates, overall, by_cohort, tasks, evaluators),
     )
 
 
