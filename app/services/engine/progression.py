@@ -31,8 +31,14 @@ def planning_inputs(session: Session, run: Run) -> Inputs:
         train_prompts=prompts.train_count,
         held_out_prompts=prompts.held_out_count,
         judge_is_local=_is_local(session, run.judge_id),
-        evaluation_judge_is_local=_is_local(session, run.evaluation_judge_id),
+        evaluation_judge_is_local=any(_is_local(session, judge_id) for judge_id in _evaluating(run)),
     )
+
+
+def _evaluating(run: Run) -> list[str | None]:
+    """The evaluation judge, and those that the recipe's evaluators name beside it."""
+    evaluators = Recipe.model_validate(run.recipe).evaluate.evaluators or ()
+    return [run.evaluation_judge_id, *(config.judge for config in evaluators if config.judge is not None)]
 
 
 def _is_local(session: Session, judge_id: str | None) -> bool:
