@@ -20,6 +20,7 @@ class ScoreOut(BaseModel):
     judge_id: str = Field(examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"])
     order: Order
     repeat: int = Field(examples=[0])
+    evaluator: str = Field(description="Of the recipe, by whose rubric; empty: by the run's own", examples=[""])
     points: float | None = Field(description="1 to 10, the expected value; null when INVALID", examples=[7.4])
     score: float | None = Field(description="The points as -1 to 1", examples=[0.42])
     invalid_reason: InvalidReason | None = Field(examples=[None])
