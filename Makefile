@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # Many processes start here; without stored bytecode each of them would compile everything it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-training bench-reward-model lint drift clean
+.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-sampling bench-training bench-reward-model lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -40,6 +40,9 @@ bench-judge-throughput: setup ## the judge stage beside distilabel and an ideal 
 
 bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--shapes tiny", ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-sampling: setup ## sampled tokens a second beside generate, continuous batching and vLLM (ARGS="--shapes tiny")
+	$(BIN)/python -m benchmarks.sampling $(ARGS)
 
 bench-methods: setup ## every policy method end to end on the examples (ARGS="--only grpo")
 	$(BIN)/python -m benchmarks.methods $(ARGS)

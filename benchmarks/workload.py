@@ -6,7 +6,9 @@ Imports no torch. Every word is one token, so lengths are exactly what is asked 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from workers.training.contracts import PreferencePair
 
@@ -57,6 +59,24 @@ class Workload:
     @property
     def name(self) -> str:
         return f"{self.lengths.name}_{self.shape.name}{'_lora' if self.lora else ''}"
+
+
+class Sampler(StrEnum):
+    OURS = "ours"
+    GENERATE = "generate"
+    CONTINUOUS = "continuous"
+    VLLM = "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingTask:
+    """`completions` answers to each of `prompts`, at temperature 1 and top_p 0.95."""
+
+    name: str
+    prompts: Sequence[list[dict[str, str]]]
+    completions: int
+    max_new_tokens: int
+    batch_sizes: tuple[int, ...]
 
 
 # One layer: what the forked process touches first (libraries, kernels) is touched before anything is measured.
