@@ -15,6 +15,11 @@ def get(session: Session, project_id: str, model_id: str) -> Model | None:
     return session.scalar(select(Model).where(Model.project_id == project_id, Model.id == model_id))
 
 
+def of_checkpoint(session: Session, checkpoint_id: str) -> Model:
+    """The model that a checkpoint is."""
+    return session.scalars(select(Model).where(Model.checkpoint_id == checkpoint_id)).one()
+
+
 def page(session: Session, project_id: str, slice_: Slice, *, name: str | None) -> Chunk[Model]:
     query = select(Model).where(Model.project_id == project_id)
     if name is not None:

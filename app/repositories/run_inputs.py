@@ -65,8 +65,8 @@ def run_inputs(session: Session, run_id: str) -> RunInputs:
         prompts=prompt_set.train_count + prompt_set.held_out_count,
         base_model=None if run.base_model_id is None else model_row(session, run.base_model_id),
         rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
-        judge=None if run.judge_id is None else _judge(session, run.judge_id),
-        evaluation_judge=None if run.evaluation_judge_id is None else _judge(session, run.evaluation_judge_id),
+        judge=None if run.judge_id is None else judge_row(session, run.judge_id),
+        evaluation_judge=None if run.evaluation_judge_id is None else judge_row(session, run.evaluation_judge_id),
     )
 
 
@@ -82,12 +82,12 @@ def members(judge: JudgeRow) -> tuple[JudgeRow, ...]:
 
 def asked_ids(session: Session, judge_id: str | None) -> tuple[str, ...]:
     """The ids of those who are asked in the name of a judge."""
-    return () if judge_id is None else tuple(member.id for member in members(_judge(session, judge_id)))
+    return () if judge_id is None else tuple(member.id for member in members(judge_row(session, judge_id)))
 
 
 def training_judge(session: Session, run_id: str) -> JudgeRow | None:
     judge_id = session.get_one(Run, run_id).judge_id
-    return None if judge_id is None else _judge(session, judge_id)
+    return None if judge_id is None else judge_row(session, judge_id)
 
 
 def model_row(session: Session, id_: str) -> ModelRow:
@@ -101,8 +101,9 @@ def _rubric(session: Session, revision_id: str) -> RubricRow:
     return RubricRow(revision.id, revision.content, revision.content_hash)
 
 
-def _judge(session: Session, id_: str) -> JudgeRow:
+def judge_row(session: Session, id_: str) -> JudgeRow:
+    """A judge with whom it asks."""
     judge = session.get_one(Judge, id_)
     model = None if judge.model_id is None else model_row(session, judge.model_id)
-    asked = tuple(_judge(session, member) for member in members_of(_SPEC.validate_python(judge.spec)))
+    asked = tuple(judge_row(session, member) for member in members_of(_SPEC.validate_python(judge.spec)))
     return JudgeRow(judge.id, judge.name, judge.family, judge.spec, model, asked)

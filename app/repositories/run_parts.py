@@ -25,6 +25,12 @@ def has_trajectories(session: Session, prompt_set_id: str, *, split: Split | Non
     return _any_prompt(session, prompt_set_id, split, found)
 
 
+def has_tools(session: Session, prompt_set_id: str) -> bool:
+    """Whether any held-out prompt brings tools, or turns that call one or answer for one."""
+    turns = func.jsonb_path_exists(Prompt.messages, cast('$[*] ? (@.role == "tool" || exists(@.tool_calls))', JSONPATH))
+    return _any_prompt(session, prompt_set_id, Split.HELD_OUT, Prompt.tools.is_not(None) | turns)
+
+
 def has_preferences(session: Session, prompt_set_id: str) -> bool:
     """Whether any train prompt brings a preference."""
     return _any_prompt(session, prompt_set_id, Split.TRAIN, func.jsonb_array_length(Prompt.preferences) >= 1)

@@ -81,8 +81,9 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
         case StageKind.REWARD_MODEL | StageKind.POLICY:
             return (Phase(PhaseName.TRAIN, Queue.GPU),)
         case StageKind.EVALUATE:
+            endpoint = recipe.measure is not None and recipe.measure.measures_endpoint
             return (
-                Phase(PhaseName.SAMPLE, Queue.GPU),
+                Phase(PhaseName.SAMPLE, Queue.IO if endpoint else Queue.GPU),
                 Phase(PhaseName.SCORE, Queue.GPU),
                 Phase(PhaseName.JUDGE, _judge_queue(local=inputs.evaluation_judge_is_local)),
                 Phase(PhaseName.MEASURE, Queue.IO),
@@ -100,6 +101,8 @@ def _warm_start_phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 def _sample_phases(recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]:
     """Imported candidates need no model, but evaluation still needs the base model's held-out completions."""
+    if recipe.measure is not None:
+        return (Phase(PhaseName.SAMPLE, Queue.IO if recipe.measure.meets_endpoint else Queue.GPU),)
     if recipe.sample.source == "model":
         return (Phase(PhaseName.SAMPLE, Queue.GPU),)
     imported = Phase(PhaseName.IMPORT, Queue.IO)
@@ -169,7 +172,7 @@ def _counts(kind: StageKind, phase: PhaseName, recipe: Recipe, inputs: Inputs) -
 
 def _held_out_only(kind: StageKind, phase: PhaseName, recipe: Recipe) -> bool:
     sampled_for_evaluation = phase is PhaseName.SAMPLE and recipe.sample.source == "prompt_set"
-    return kind is StageKind.EVALUATE or sampled_for_evaluation
+    return kind is StageKind.EVALUATE or sampled_for_evaluation or recipe.measure is not None
 
 
 def _ranges(split: str, count: int, size: int) -> Iterator[dict[str, Any]]:

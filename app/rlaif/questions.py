@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
 from app.rlaif.rendering import ChatMessages
-from app.rlaif.replies import Reply
+from app.rlaif.replies import Finish, Reply
 
 
 class AnswerStyle(StrEnum):
@@ -93,7 +93,17 @@ class PointsAnswer:
     reason: InvalidReason | None = None
 
 
-Answers = Sequence[PairAnswer] | Sequence[PointsAnswer]
+@dataclass(frozen=True, slots=True)
+class TextAnswer:
+    """What an endpoint wrote to a prompt; `reason` says why there is nothing."""
+
+    unit: Unit
+    text: str | None
+    finish: Finish | None
+    reason: InvalidReason | None = None
+
+
+Answers = Sequence[PairAnswer] | Sequence[PointsAnswer] | Sequence[TextAnswer]
 
 
 class Question(Protocol):

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from app.rlaif.comparison import Answer, InvalidReason, Order
-from app.rlaif.questions import Answers, Note, PairAnswer, PointsAnswer, Question
-from app.rlaif.replies import Reply
+from app.rlaif.questions import Answers, Note, PairAnswer, PointsAnswer, Question, TextAnswer
+from app.rlaif.replies import Finish, Reply
 from app.rlaif.reply_keys import Kept
 
 _NANODOLLAR = Decimal("1e-9")
@@ -63,6 +63,15 @@ class JudgedScore(Share):
     repeat: int
     points: float | None
     invalid_reason: InvalidReason | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedText(Share):
+    """What an endpoint wrote to a prompt, ready to be stored as the completion that `key` names."""
+
+    key: str
+    text: str | None
+    finish: Finish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,14 @@ class Judged:
             )
             for place, answer in enumerate(self.answers)
             if isinstance(answer, PointsAnswer)
+        ]
+
+    def texts(self) -> list[JudgedText]:
+        """One for each prompt that was answered."""
+        return [
+            JudgedText(key=answer.unit.subject_id, text=answer.text, finish=answer.finish, **self._share(place))
+            for place, answer in enumerate(self.answers)
+            if isinstance(answer, TextAnswer)
         ]
 
     def _share(self, place: int) -> dict[str, Any]:

@@ -64,10 +64,15 @@ def unstored_at_most(judge: JudgeRow) -> int:
     return spec.max_concurrency if isinstance(spec, RemoteJudge) else UNSTORED_AT_MOST
 
 
-def put_all(context: StageContext, judge: JudgeRow, questions: Iterable[Question], ledger: Ledger) -> None:
-    """Put every question to one judge. Raises GiveBack, BudgetReached, StageRefused and LeaseLost."""
+def put_all(
+    context: StageContext, judge: JudgeRow, questions: Iterable[Question], ledger: Ledger, *, anew: bool = False
+) -> None:
+    """Put every question to one judge; `anew` takes no stored reply and keeps none.
+
+    Raises GiveBack, BudgetReached, StageRefused and LeaseLost.
+    """
     try:
-        uvloop.run(listen(context, _build(context, judge, ledger), questions, ledger))
+        uvloop.run(listen(context, _build(context, judge, ledger, anew=anew), questions, ledger))
     except JudgeMisconfigured as error:
         raise StageRefused("judge_misconfigured", f"judge {judge.name!r}: {error}") from error
     except JudgeBudgetReached as error:
@@ -77,7 +82,7 @@ def put_all(context: StageContext, judge: JudgeRow, questions: Iterable[Question
         raise GiveBack(JUDGE_UNAVAILABLE, detail, retry_after_s=error.retry_after_s) from error
 
 
-def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
+def _build(context: StageContext, judge: JudgeRow, ledger: Ledger, *, anew: bool) -> Judge:
     spec: SingleSpec = TypeAdapter(SingleSpec).validate_python(judge.spec)
     return build_judge(
         spec,
@@ -88,7 +93,7 @@ def _build(context: StageContext, judge: JudgeRow, ledger: Ledger) -> Judge:
         private_networks=context.settings.allowed_networks(),
         tariff=_tariff(context, judge, spec),
         limits=_limits(context, spec),
-        cache=_cache(context, spec),
+        cache=None if anew else _cache(context, spec),
     )
 
 

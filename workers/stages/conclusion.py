@@ -133,7 +133,8 @@ def _save(
         "project_id": work.project_id,
         "run_id": work.run_id,
         "round": work.round,
-        "checkpoint_id": checkpoint.id,
+        "checkpoint_id": None if work.recipe.measure else checkpoint.id,
+        "measured_id": checkpoint.id if work.recipe.measure else None,
         "judge_id": inputs.evaluation_judge().id,
         "metrics": metrics.model_dump(mode="json"),
     }

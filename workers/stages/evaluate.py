@@ -14,10 +14,12 @@ from app.db.models import CheckpointKind, Comparison, CompletionSource, Purpose,
 from app.repositories.checkpoints import CheckpointRow, latest_checkpoint
 from app.repositories.completions import CompletionRow, completions_of, set_rewards
 from app.repositories.prompts import PromptRow
+from app.repositories.run_inputs import JudgeRow
 from app.repositories.units import add_missing
 from app.rlaif.beliefs import mean
 from app.rlaif.best_of_n import best_of_n
 from app.rlaif.evidence import RewardDifference
+from app.rlaif.measure import MeasureConfig
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
 from app.rlaif.sweep import evaluated
@@ -31,7 +33,8 @@ from workers.stages.inputs import StageInputs, all_prompts, shard_prompts, stop_
 from workers.stages.pairing import Pairing
 from workers.stages.panel import instrument_of, put
 from workers.stages.rate import rate
-from workers.stages.sample import sample_shard
+from workers.stages.sample import sample_shard, sample_subject
+from workers.stages.subjects import comparable, subject
 from workers.stages.training import ends_explained
 from workers.stages.weights import model_directory
 from workers.training.contracts import Conversation
@@ -53,6 +56,8 @@ def run(context: StageContext) -> StageOutcome:
 
 def policies(context: StageContext, inputs: StageInputs) -> dict[int, CheckpointRow]:
     """What there is to evaluate, by candidate; without a sweep it is candidate 0. Raises StageRefused without any."""
+    if (measure := context.work.recipe.measure) is not None:
+        return {0: _measured(context, measure)}
     numbers = evaluated(context.work.recipe)
     found = {number: _policy(context, inputs, number) for number in numbers}
     trained = {number: row for number, row in found.items() if row is not None}
@@ -61,9 +66,31 @@ def policies(context: StageContext, inputs: StageInputs) -> dict[int, Checkpoint
     return trained
 
 
+def _measured(context: StageContext, measure: MeasureConfig) -> CheckpointRow:
+    """What an evaluation without training measures, in the place of a policy that was trained."""
+    found = subject(context, measure.measured)
+    weights = ("", "") if isinstance(found, JudgeRow) else (found.storage_key, found.digest)
+    return CheckpointRow(measure.measured, "", 0, *weights, metrics={})
+
+
+def _require_answers(context: StageContext, prompts: int, matches: int) -> None:
+    """Raises StageRefused where too little was answered to say anything of the rest."""
+    config = context.work.recipe.evaluate
+    share = matches / max(prompts * config.completions, 1)
+    if share < config.minimum_coverage:
+        raise StageRefused(
+            "unanswered",
+            f"{share:.3f} of the held-out prompts were answered by both, below recipe.evaluate.minimum_coverage "
+            f"{config.minimum_coverage:g}: look at the endpoint's errors, or at prompts that are too long",
+        )
+
+
 def sample_policy(context: StageContext, inputs: StageInputs) -> StageOutcome:
     """The policy's completions of one range of held-out prompts; none of a candidate whose training failed."""
     work = context.work
+    if (measure := work.recipe.measure) is not None:
+        count = work.recipe.evaluate.completions
+        return sample_subject(context, inputs, measure.measured, CompletionSource.POLICY, count)
     if (checkpoint := policies(context, inputs).get(work.candidate)) is None:
         return StageOutcome(work.payload["limit"])
     done = sample_shard(
@@ -101,8 +128,12 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
     ]
     matches = [match for one in answered for match in one.matches()]
     checkpoint = policies(context, inputs).get(context.work.candidate)
+    if (measure := context.work.recipe.measure) is not None:
+        _require_answers(context, len(answered), len(matches))
     if checkpoint is None or not matches:
         return StageOutcome(0)
+    if measure is not None and not comparable(context, measure):
+        return StageOutcome(len(matches))
     gone = divergence(context, inputs, checkpoint, matches)
     stop_if_asked(context)
     metrics = {"divergence": gone.model_dump(mode="json"), **_scored(context, inputs, answered)}

@@ -37,6 +37,7 @@ from app.rlaif.selection import Outcomes
 from app.rlaif.significance import holm
 from app.rlaif.statistics import distribution, length_difference, win_rate
 from app.rlaif.task_evidence import TaskResult
+from app.services.measuring import taught_or_asked
 from app.services.run_rules import is_circular, weights_of, with_teachers
 from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs
@@ -292,6 +293,7 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
         asked = [session.get_one(Judge, row.id) for row in (*labelling, *rewarding)]
+        asked += taught_or_asked(session, context.work.recipe.measure)
         asked_later = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
         judges, measuring = with_teachers(session, asked), with_teachers(session, asked_later)
         return is_circular(judges, measuring, rubric, weights=weights_of(session, *judges, *measuring))

@@ -16,7 +16,7 @@ from app.db.ids import Kind, new_id
 from app.repositories.reply_cache import remember
 from app.repositories.scores import add_scores
 from app.repositories.verdicts import Spending, add_spending, add_verdicts, judge_usd_spent
-from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore
+from workers.judges.protocol import Judged, JudgedAnswer, JudgedScore, JudgedText
 from workers.stages.contract import StageContext
 
 STORED_AT_ONCE = 200
@@ -29,7 +29,7 @@ NEAR_ANSWERS = 1000
 
 POLL_S = 0.2
 
-Stored = JudgedAnswer | JudgedScore
+Stored = JudgedAnswer | JudgedScore | JudgedText
 
 
 class Ledger:
@@ -73,7 +73,7 @@ class Ledger:
         Returns at once, unless too much waits, or the budget is nearly spent: then the run's other shards must know of
         each answer before they ask on.
         """
-        self._waiting += judged.verdicts() or judged.scores()
+        self._waiting += judged.verdicts() or judged.scores() or judged.texts()
         self._waiting_replies += 1
         self._unstored_replies += 1
         self.spent += judged.cost_usd
@@ -160,7 +160,7 @@ class Ledger:
     def _score(self, id_: str, answer: JudgedScore) -> dict[str, Any]:
         return self._row(id_, answer) | {"completion_id": answer.completion_id, "points": answer.points}
 
-    def _row(self, id_: str, answer: Stored) -> dict[str, Any]:
+    def _row(self, id_: str, answer: JudgedAnswer | JudgedScore) -> dict[str, Any]:
         """What every stored answer has."""
         work = self._context.work
         return {

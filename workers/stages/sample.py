@@ -11,7 +11,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import Completion, CompletionSource, Split
 from app.repositories.completions import completions_of
 from app.repositories.prompts import PromptRow
-from app.repositories.run_inputs import ModelRow
+from app.repositories.run_inputs import JudgeRow, ModelRow
 from app.repositories.units import add_missing
 from app.rlaif.messages import Message, transcript
 from app.rlaif.pipeline import PhaseName
@@ -20,6 +20,7 @@ from workers.sampling.engine import PromptTooLong, SampledCompletion, SampleRequ
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, shard_prompts, stop_if_asked, stopped
 from workers.stages.room import Room
+from workers.stages.subjects import subject
 from workers.stages.tokens import Tokenizer
 from workers.stages.weights import model_directory
 
@@ -30,6 +31,8 @@ def run(context: StageContext) -> StageOutcome:
     if context.work.phase is PhaseName.IMPORT:
         return import_candidates(context, inputs)
     config = context.work.recipe.sample
+    if (measure := context.work.recipe.measure) is not None:
+        return sample_subject(context, inputs, measure.baseline, CompletionSource.BASE, config.held_out_completions)
     held_out = context.work.payload["split"] == Split.HELD_OUT
     if held_out and context.work.round > 0 and config.held_out_completions < 2:
         return StageOutcome(context.work.payload["limit"])  # of one completion no pair is made, and it is no baseline
@@ -40,6 +43,18 @@ def run(context: StageContext) -> StageOutcome:
         source=CompletionSource.BASE,
         count=config.held_out_completions if held_out else config.completions,
     )
+
+
+def sample_subject(
+    context: StageContext, inputs: StageInputs, id_: str, source: CompletionSource, count: int
+) -> StageOutcome:
+    """What a model or an endpoint that an evaluation names answers to a range of held-out prompts."""
+    found = subject(context, id_)
+    if isinstance(found, JudgeRow):
+        from workers.stages.answering import answer_shard  # which stands on this module
+
+        return answer_shard(context, inputs, found, source=source, count=count)
+    return sample_shard(context, inputs, storage_key=found.storage_key, source=source, count=count)
 
 
 def _asked(context: StageContext, inputs: StageInputs) -> ModelRow:
@@ -58,7 +73,7 @@ def sample_shard(
     requests: list[SampleRequest] = []
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         units += len(prompts)
-        requests += _missing(context, room.admit(prompts), source, count)
+        requests += missing(context, room.admit(prompts), source, count)
     metrics = room.metrics()
     if requests:
         _draw(context, model_directory(context, storage_key), requests, source)
@@ -97,7 +112,7 @@ class _Measure:
         ]
 
 
-def _missing(
+def missing(
     context: StageContext, prompts: Sequence[PromptRow], source: CompletionSource, count: int
 ) -> Iterator[SampleRequest]:
     """What is not stored yet. A request's key is the prompt's id and the completion's position."""
@@ -152,7 +167,7 @@ def _batches(completions: Iterable[SampledCompletion], size: int) -> Iterator[li
 
 def _row(context: StageContext, completion: SampledCompletion, source: CompletionSource) -> dict[str, Any]:
     prompt_id, _, position = completion.key.rpartition(":")
-    return _unit(context, source, prompt_id, int(position)) | {
+    return completion_unit(context, source, prompt_id, int(position)) | {
         "text": completion.text,
         "finish_reason": completion.finish_reason.value,
         "prompt_tokens": completion.prompt_token_count,
@@ -165,7 +180,7 @@ def candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, A
     """The prompt's own candidates as rows of completions."""
     for position, candidate in enumerate(prompt.candidates):
         turns = None if isinstance(candidate, str) else tuple(map(Message.model_validate, candidate))
-        yield _unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
+        yield completion_unit(context, CompletionSource.IMPORTED, prompt.id, position) | {
             "text": candidate if turns is None else transcript(turns),
             "turns": None if turns is None else candidate,
             "finish_reason": "imported",
@@ -174,7 +189,7 @@ def candidates(context: StageContext, prompt: PromptRow) -> Iterator[dict[str, A
         }
 
 
-def _unit(context: StageContext, source: CompletionSource, prompt_id: str, position: int) -> dict[str, Any]:
+def completion_unit(context: StageContext, source: CompletionSource, prompt_id: str, position: int) -> dict[str, Any]:
     """The columns that name a completion."""
     work = context.work
     return {

@@ -32,6 +32,7 @@ class RunKind(StrEnum):
     CALIBRATION = "calibration"
     TRIAL = "trial"
     SCORING = "scoring"
+    EVALUATION = "evaluation"
 
 
 class RunStatus(StrEnum):

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     false,
+    func,
     select,
     text,
 )
@@ -246,5 +247,5 @@ class Evaluation(Base):
     metrics: Mapped[Json]
     created_at: Mapped[CreatedAt]
     candidate: Mapped[int] = column_property(  # which candidate of a sweep the checkpoint is
-        select(Checkpoint.candidate).where(Checkpoint.id == checkpoint_id).scalar_subquery()
+        func.coalesce(select(Checkpoint.candidate).where(Checkpoint.id == checkpoint_id).scalar_subquery(), 0)
     )
