@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic import TypeAdapter
 
 from app.rlaif.checks import score_completion, user_text
@@ -76,3 +77,21 @@ class TestJudges:
 def test_recipe_runs_every_stage() -> None:
     recipe = Recipe.model_validate_json((EXAMPLES / "recipe.json").read_text())
     assert set(StageKind) - set(recipe.stages()) == {StageKind.WARM_START, StageKind.CALIBRATE}
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "warm_starts").glob("*.json")), ids=lambda path: path.stem)
+def test_warm_starts_stand_in_the_recipe(path: Path) -> None:
+    given = json.loads((EXAMPLES / "recipe.json").read_text()) | {"warm_start": json.loads(path.read_text())}
+    recipe = Recipe.model_validate(given)
+    assert recipe.stages()[0] is StageKind.WARM_START
+    assert recipe.warm_start is not None
+    assert recipe.warm_start.method == path.stem
+
+
+def test_the_constitution_is_the_rubric_with_principles() -> None:
+    rubric, constitution = (
+        Rubric.model_validate({name: part for name, part in json.loads(path.read_text()).items() if name != "name"})
+        for path in (EXAMPLES / "rubric.json", EXAMPLES / "constitution.json")
+    )
+    assert constitution.criteria == rubric.criteria
+    assert len(constitution.principles) == 5
