@@ -8,14 +8,14 @@ import pytest
 
 from tests.integration.api.runs.service import Client, Service
 
-REMOTE = {"kind": "openai", "family": "gpt", "base_url": "http://127.0.0.1:9/v1", "model": "gpt-5"}
+REMOTE = {"kind": "openai", "family": "gpt", "base_url": "https://93.184.216.34/v1", "model": "gpt-5"}
 
 
 @pytest.fixture
 def parts(client: Client) -> dict[str, Any]:
     """Two that answer, a judge, a rubric and prompts: those of a run of the same project."""
     inputs = client.get(f"/v1/runs/{client.run()['id']}")["inputs"]
-    endpoint = client.post("/v1/judges", json={"name": "production", "spec": REMOTE})
+    endpoint = client.post("/v1/judges", {"name": "production", "spec": REMOTE})
     return {
         "measured": endpoint["id"],
         "baseline": inputs["base_model_id"],
@@ -27,7 +27,7 @@ def parts(client: Client) -> dict[str, Any]:
 
 def create(client: Client, parts: dict[str, Any], expect: int = 201, **changes: Any) -> dict[str, Any]:
     body = {"name": "measured", "sample": {"max_new_tokens": 32}, **parts, **changes}
-    return dict(client.post("/v1/evaluations", json=body, expect=expect))
+    return dict(client.post("/v1/evaluations", body, expect=expect))
 
 
 class TestCreate:
@@ -40,7 +40,7 @@ class TestCreate:
 
     def test_prompts_need_not_train_anything(self, client: Client, parts: dict[str, Any]) -> None:
         held_out = [{"messages": [{"role": "user", "content": "Hm?"}], "split": "held_out"}]
-        made = client.post("/v1/prompt-sets", json={"name": "only held out", "prompts": held_out})
+        made = client.post("/v1/prompt-sets", {"name": "only held out", "prompts": held_out})
         assert create(client, parts, prompt_set=made["id"])["kind"] == "evaluation"
 
     def test_a_replayed_key_is_the_same_run(self, client: Client, parts: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ class TestCreate:
         assert answers[0].json()["id"] == answers[1].json()["id"]
 
     def test_two_endpoints_need_no_model(self, client: Client, parts: dict[str, Any]) -> None:
-        other = client.post("/v1/judges", json={"name": "candidate", "spec": {**REMOTE, "model": "gpt-6"}})
+        other = client.post("/v1/judges", {"name": "candidate", "spec": {**REMOTE, "model": "gpt-6"}})
         run = create(client, parts, baseline=other["id"])
         assert run["inputs"]["base_model_id"] is None
 
@@ -67,18 +67,18 @@ class TestRefused:
     def test_prompts_with_tools_for_an_endpoint(self, client: Client, parts: dict[str, Any]) -> None:
         tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         prompt = {"messages": [{"role": "user", "content": "Hm?"}], "split": "held_out", "tools": [tool]}
-        made = client.post("/v1/prompt-sets", json={"name": "tools", "prompts": [prompt]})
+        made = client.post("/v1/prompt-sets", {"name": "tools", "prompts": [prompt]})
         problem = create(client, parts, 422, prompt_set=made["id"])
         assert (problem["code"], problem["errors"][0]["field"]) == ("prompts_not_answerable", "prompt_set")
 
     def test_a_prompt_set_without_held_out_prompts(self, client: Client, parts: dict[str, Any]) -> None:
         prompt = {"messages": [{"role": "user", "content": "Hm?"}], "split": "train"}
-        made = client.post("/v1/prompt-sets", json={"name": "train", "prompts": [prompt]})
+        made = client.post("/v1/prompt-sets", {"name": "train", "prompts": [prompt]})
         problem = create(client, parts, 422, prompt_set=made["id"])
         assert problem["errors"][0]["field"] == "prompt_set"
 
     def test_a_limit_in_money_needs_the_endpoints_price(self, client: Client, parts: dict[str, Any]) -> None:
-        unpriced = client.post("/v1/judges", json={"name": "own", "spec": {**REMOTE, "model": "our-own"}})
+        unpriced = client.post("/v1/judges", {"name": "own", "spec": {**REMOTE, "model": "our-own"}})
         problem = create(client, parts, 422, measured=unpriced["id"], budget={"judge_usd": 1.0})
         assert problem["errors"][0]["field"] == "measured"
 
