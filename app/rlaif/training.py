@@ -32,6 +32,11 @@ class LoraConfig(_Part):
     alpha: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
         32, description="The adapters' output is scaled by alpha / rank"
     )
+    quantization: Literal["nf4"] | None = Field(
+        None,
+        description="`nf4` keeps the base weights in four bits while adapters are trained (QLoRA, arXiv 2305.14314); "
+        "needs the workers' extra `quantization`",
+    )
 
 
 class TrainingConfig(_Part):

@@ -63,14 +63,14 @@ def build_tokenizer(template: str, *, pad: str | None = PAD) -> PreTrainedTokeni
     )
 
 
-def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad: str | None = PAD) -> Path:
-    """Write the model to `directory` and return it: 2 layers of 32, about 40,000 parameters."""
+def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad: str | None = PAD, hidden: int = 32) -> Path:
+    """Write the model to `directory` and return it: 2 layers, of 32 about 40,000 parameters."""
     tokenizer = build_tokenizer(template, pad=pad)
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -94,15 +94,17 @@ def build_model(directory: Path, *, template: str = CHATML_TEMPLATE, pad: str | 
 ENCODERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "bert": (BertForMaskedLM, {}),
     "deberta-v2": (DebertaV2ForMaskedLM, {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
-    "distilbert": (DistilBertForMaskedLM, {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}),
+    "distilbert": (DistilBertForMaskedLM, {"n_layers": 2, "n_heads": 4}),
     "modernbert": (ModernBertForMaskedLM, {"global_attn_every_n_layers": 2, "local_attention": 8}),
     "roberta": (RobertaForMaskedLM, {}),
 }
 ENCODER_MARKS = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
 
 
-def build_encoder(directory: Path, kind: str = "bert", *, template: str | None = None, positions: int = 256) -> Path:
-    """Write a random encoder of 2 layers of 32 to `directory` and return it."""
+def build_encoder(
+    directory: Path, kind: str = "bert", *, template: str | None = None, positions: int = 256, hidden: int = 32
+) -> Path:
+    """Write a random encoder of 2 layers to `directory` and return it."""
     rng = random.Random(0)
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -120,8 +122,8 @@ def build_encoder(directory: Path, kind: str = "bert", *, template: str | None =
     config = AutoConfig.for_model(
         kind,
         vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=positions,
@@ -130,6 +132,7 @@ def build_encoder(directory: Path, kind: str = "bert", *, template: str | None =
         sep_token_id=fast.sep_token_id,
         bos_token_id=None,
         eos_token_id=None,
+        **({"dim": hidden, "hidden_dim": 2 * hidden} if kind == "distilbert" else {}),
         **settings,
     )
     torch.manual_seed(0)

@@ -117,8 +117,13 @@ class LanguageModel:
         return window_of(self.model)
 
     @classmethod
-    def load(cls, model_dir: Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Read a model; `dtype` None keeps the one it was saved in. Raises `NoChatTemplate`, `NoStopToken`."""
+    def load(
+        cls, model_dir: Path, *, device: str | None = None, dtype: torch.dtype | None = None, **settings: Any
+    ) -> Self:
+        """Read a model; `dtype` None keeps the one it was saved in, `settings` are further ones of `from_pretrained`.
+
+        Raises `NoChatTemplate`, `NoStopToken`.
+        """
         target = torch.device(device) if device else default_device()
         tokenizer = load_tokenizer(model_dir)
         stop_ids = stop_token_ids(model_dir, tokenizer)
@@ -128,5 +133,6 @@ class LanguageModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **settings,
         )
         return cls(model=model.to(target).eval(), tokenizer=tokenizer, stop_ids=stop_ids, device=target)

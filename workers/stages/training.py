@@ -17,6 +17,7 @@ from workers.training.contracts import (
     NonFiniteLoss,
     NoTrainingData,
     ProcessesRefused,
+    QuantizationUnavailable,
     RewardsMissing,
     StateMismatch,
     TemplateRefusesPrompt,
@@ -30,6 +31,17 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
+_REFUSED: dict[type[Exception], str] = {
+    MergeDiffers: "merge_differs",
+    NonFiniteLoss: "non_finite_loss",
+    NoTrainingData: "no_training_data",
+    ProcessesRefused: "processes_refused",
+    QuantizationUnavailable: "quantization_unavailable",
+    RewardsMissing: "rewards_missing",
+    TemplateRefusesPrompt: "template_refuses_prompt",
+    TemplateRewritesPrompt: "template_rewrites_prompt",
+    TrainingUnhealthy: "health_alarm",
+}
 OUTPUT = "model"
 """The directory in the stage's scratch where training writes, and keeps what it resumes from."""
 
@@ -55,22 +67,8 @@ def ends_explained() -> Iterator[None]:
         yield
     except TrainingStopped as error:
         raise GiveBack("stopped", str(error)) from error
-    except NonFiniteLoss as error:
-        raise StageRefused("non_finite_loss", str(error)) from error
-    except TrainingUnhealthy as error:
-        raise StageRefused("health_alarm", str(error)) from error
-    except NoTrainingData as error:
-        raise StageRefused("no_training_data", str(error)) from error
-    except TemplateRewritesPrompt as error:
-        raise StageRefused("template_rewrites_prompt", str(error)) from error
-    except TemplateRefusesPrompt as error:
-        raise StageRefused("template_refuses_prompt", str(error)) from error
-    except MergeDiffers as error:
-        raise StageRefused("merge_differs", str(error)) from error
-    except ProcessesRefused as error:
-        raise StageRefused("processes_refused", str(error)) from error
-    except RewardsMissing as error:
-        raise StageRefused("rewards_missing", str(error)) from error
+    except tuple(_REFUSED) as error:
+        raise StageRefused(_REFUSED[type(error)], str(error)) from error
 
 
 def trained(train: Callable[[], Result], directory: Path) -> Result:

@@ -9,19 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from app.rlaif.architectures import ENCODERS
+from app.rlaif.training import LoraConfig
 from workers.sampling.language_model import LanguageModel, default_device, load_tokenizer, stop_token_ids
 from workers.training import ranks
+from workers.training.quantization import keep_exact, quantized_loading
 from workers.training.shared_prompts import share_prompts
 
 _MEMBERS = "members"
 
 
-def load_policy(model_dir: Path) -> LanguageModel:
-    """The causal model in float32 on the default device."""
-    return LanguageModel.load(model_dir, dtype=torch.float32)
+def load_policy(model_dir: Path, *, lora: LoraConfig | None = None) -> LanguageModel:
+    """The causal model in float32 on the default device; its linear layers in four bits where `lora` says so.
+
+    Raises `NoChatTemplate`, `NoStopToken`, `QuantizationUnavailable`.
+    """
+    settings = quantized_loading(lora, model_dir, AutoModelForCausalLM)
+    policy = LanguageModel.load(model_dir, dtype=torch.float32, **settings)
+    keep_exact(policy.model)
+    return policy
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,16 @@ class ScalarModel:
     members: tuple[ScalarModel, ...] = ()
 
 
-def load_scalar_model(model_dir: Path, *, seed: int = 0, template_dir: Path | None = None) -> ScalarModel:
+def load_scalar_model(
+    model_dir: Path, *, seed: int = 0, template_dir: Path | None = None, lora: LoraConfig | None = None
+) -> ScalarModel:
     """A reward model in float32 on the default device; made from another model, its head is drawn from `seed`.
 
     A backbone without a chat template of its own reads conversations as the model in `template_dir` renders them, and
     is saved with that template. A causal model is scored on the last token that is not padding, so padding must differ
     from every stop token: a tokenizer that pads with one is given another token (any will do, the mask hides it), and
-    the model is saved with that. Raises `NoChatTemplate`, `NoStopToken`.
+    the model is saved with that. All but the head is in four bits where `lora` says so. Raises `NoChatTemplate`,
+    `NoStopToken`, `QuantizationUnavailable`.
     """
     tokenizer = load_tokenizer(model_dir, template_dir=template_dir)
     torch.manual_seed(seed)
@@ -62,7 +73,9 @@ def load_scalar_model(model_dir: Path, *, seed: int = 0, template_dir: Path | No
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # a classifier of other labels gets a new head
         output_loading_info=True,
+        **quantized_loading(lora, model_dir, AutoModelForSequenceClassification),
     )
+    keep_exact(model)
     encodes = model.config.model_type in ENCODERS
     stop_ids = frozenset({tokenizer.sep_token_id}) if encodes else stop_token_ids(model_dir, tokenizer)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stop_ids:

@@ -25,6 +25,7 @@ __all__ = [
     "PreferencePair",
     "ProcessesRefused",
     "Progress",
+    "QuantizationUnavailable",
     "RanksFailed",
     "RewardsMissing",
     "StateMismatch",
@@ -122,6 +123,16 @@ class MergeDiffers(Exception):
         super().__init__(
             f"the merged weights give values that differ by {difference:.2g} from those with adapters, "
             f"above {tolerance:g} of their size; train without lora, and report the model's architecture"
+        )
+
+
+class QuantizationUnavailable(Exception):
+    """Raised where weights are to be quantized on a worker that lacks the library."""
+
+    def __init__(self, quantization: str) -> None:
+        super().__init__(
+            f"lora.quantization {quantization!r} needs bitsandbytes, which this worker lacks: install it with the "
+            "extra `quantization` (pip install bitsandbytes), or leave lora.quantization out"
         )
 
 

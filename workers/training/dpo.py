@@ -10,7 +10,7 @@ TRL's `["sigmoid", "sft"]`. It keeps the policy from lowering both completions i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -110,7 +110,7 @@ def train_dpo(
     reference's log-probabilities are kept there too, or in `references`, where other trainings find them. Raises
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
-    policy = load_policy(config.model_dir)
+    policy = load_policy(config.model_dir, lora=config.lora)
     max_length = within_window(config.max_length, policy.model)
     encoder = PairEncoder(policy.tokenizer, policy.stop_ids, max_length, close_truncated=False)
     encoded = encoder.encode_pairs(data)
@@ -120,6 +120,8 @@ def train_dpo(
     others = unrelated_completions(encoded.pairs, max_length) if config.loss is PreferenceLoss.KTO else None
     unrelated = others or (None,) * len(encoded.pairs)
     cache = references or ReferenceCache(out_dir / ".state" / "reference", model=identity)
+    if config.lora is not None and config.lora.quantization is not None:
+        cache = replace(cache, model=f"{cache.model} in {config.lora.quantization}")
     groups = list(map(group_of, encoded.pairs, unrelated))
     has_reference = LOSS_SETTINGS[config.loss].has_reference
     reference = (

@@ -57,7 +57,7 @@ def train_online(
     `NonFiniteLoss`, `TrainingUnhealthy`, `RewardsMissing`, `TrainingStopped`, `StateMismatch`, and what `reward` and
     the judge of `held_out` raise.
     """
-    policy = load_policy(config.model_dir)
+    policy = load_policy(config.model_dir, lora=config.lora)
     source = RolloutSource(
         policy,
         prompts,

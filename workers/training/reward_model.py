@@ -149,7 +149,9 @@ def _train_member(
     progress: Progress,
 ) -> _Member:
     """One model of the ensemble: head and order of the data are drawn from `config.seed`."""
-    reward_model = load_scalar_model(config.model_dir, seed=config.seed, template_dir=config.template_dir)
+    reward_model = load_scalar_model(
+        config.model_dir, seed=config.seed, template_dir=config.template_dir, lora=config.lora
+    )
     adapters = config.lora and Adapters(reward_model.model, config.lora, seed=config.seed, head=reward_model.head)
     trajectory = Loop(
         reward_model.model,
@@ -162,10 +164,10 @@ def _train_member(
         state_dir=out_dir / ".state",
         progress=progress,
     ).run()
+    scored = _score_pairs(reward_model, held_out, config, progress)  # before a model in four bits goes to the CPU
     if adapters:
         adapters.save(out_dir)
         adapters.merge(lambda: torch.cat(pair_rewards(reward_model, pairs[:_COMPARED])))
-    scored = _score_pairs(reward_model, held_out, config, progress)
     save_model(reward_model.model, reward_model.tokenizer, out_dir, base_dir=config.model_dir)
     return _Member(trajectory, scored)
 

@@ -103,7 +103,7 @@ def train_sft(config: SFTConfig, data: SFTData, out_dir: Path, progress: Progres
     `out_dir/.state` is what a later call with the same arguments resumes from; it is no part of the model. Raises
     `NoTrainingData`, `NonFiniteLoss`, `TrainingStopped`, `StateMismatch`, `TemplateRewritesPrompt`, `MergeDiffers`.
     """
-    policy = load_policy(config.model_dir)
+    policy = load_policy(config.model_dir, lora=config.lora)
     max_length = within_window(config.max_length, policy.model)
     train = encode_examples(policy, data.train, max_length=max_length)
     held_out = encode_examples(policy, data.held_out, max_length=max_length).examples
