@@ -131,9 +131,9 @@ def _refused(recipe: Recipe, number: int, settings: Settings, error: ValidationE
     """What is wrong with a candidate, at the setting that made it so."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
-    name = next((name for name in settings if _names(place, name)), next(reversed(settings)))
-    value = settings[name]
-    return _error(recipe.sweep, number, name, value, f"{value!r} makes candidate {number} no recipe: {first['msg']}")
+    name = next((name for name in settings if _names(place, name)), next(reversed(settings), None))
+    given = "this" if name is None else repr(settings[name])
+    return _error(recipe.sweep, number, name, f"{given} makes candidate {number} no recipe: {first['msg']}")
 
 
 def _names(place: str, setting: str) -> bool:
@@ -141,15 +141,16 @@ def _names(place: str, setting: str) -> bool:
 
 
 def _twins(sweep: SweepConfig, one: int, other: int) -> ValidationError:
-    settings = sweep.settings()[other]
-    name = next(iter(settings))
     detail = f"candidates {one} and {other} train the same policy: list every combination once"
-    return _error(sweep, other, name, settings[name], detail)
+    return _error(sweep, other, next(iter(sweep.settings()[other]), None), detail)
 
 
-def _error(sweep: SweepConfig | None, number: int, name: str, value: JsonValue, detail: str) -> ValidationError:
+def _error(sweep: SweepConfig | None, number: int, name: str | None, detail: str) -> ValidationError:
+    """At one setting of a candidate, or at the candidate where it has none."""
     listed = sweep is not None and sweep.candidates is not None
-    place: tuple[str | int, ...] = ("candidates", number, name) if listed else ("policy", name)
+    place: tuple[str | int, ...] = ("candidates", number) if listed else ("policy",)
+    place += () if name is None else (name,)
+    value = None if sweep is None or name is None else sweep.settings()[number][name]
     kind = PydanticCustomError("sweep_candidate", "{detail}", {"detail": detail})
     return ValidationError.from_exception_data(
         "Recipe", [InitErrorDetails(type=kind, loc=("sweep", *place), input=value)]
