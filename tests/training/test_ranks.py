@@ -45,6 +45,16 @@ num_processes: 2
 use_cpu: true
 """
 
+ZERO = """
+compute_environment: LOCAL_MACHINE
+distributed_type: DEEPSPEED
+deepspeed_config: {{zero_stage: {stage}}}
+mixed_precision: 'no'
+num_machines: 1
+num_processes: 2
+use_cpu: true
+"""
+
 Train = Callable[[Path, Processes, Recorder], DPOResult | RewardModelResult | SFTResult]
 
 
@@ -219,6 +229,34 @@ class TestStop:
             dpo(model_dir)(tmp_path / "two", Processes(), Recorder(stop_after_reports=1))
         with pytest.raises(TrainingStopped) as stopped:
             slowly(model_dir, tmp_path / "two", fsdp2, Recorder(stop_after_reports=2))
+        result = dpo(model_dir)(tmp_path / "two", Processes(), Recorder())
+        assert result.resumed_from == stopped.value.step > 3
+        assert_same_training(tmp_path / "two", result, tmp_path / "one", expected)
+
+
+class TestDeepSpeed:
+    """Where deepspeed is installed; DS_ACCELERATOR=cpu lets it run without a GPU."""
+
+    @pytest.fixture(params=[1, 2, 3])
+    def zero(self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
+        pytest.importorskip("deepspeed")
+        monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+        (tmp_path / "zero.yaml").write_text(ZERO.format(stage=request.param))
+        return Processes(2, tmp_path / "zero.yaml")
+
+    @pytest.mark.parametrize("method", ["dpo", "dpo on adapters", "reward model of two"])
+    def test_same_as_one_process(self, method: str, model_dir: Path, tmp_path: Path, zero: Processes) -> None:
+        train = METHODS[method](model_dir)
+        expected = train(tmp_path / "one", Processes(), Recorder())
+        result = train(tmp_path / "two", zero, Recorder())
+        assert_same_training(tmp_path / "two", result, tmp_path / "one", expected)
+
+    def test_goes_on_from_whole_states_and_saves_them(self, model_dir: Path, tmp_path: Path, zero: Processes) -> None:
+        expected = dpo(model_dir)(tmp_path / "one", Processes(), Recorder())
+        with pytest.raises(TrainingStopped):
+            dpo(model_dir)(tmp_path / "two", Processes(), Recorder(stop_after_reports=1))
+        with pytest.raises(TrainingStopped) as stopped:
+            slowly(model_dir, tmp_path / "two", zero, Recorder(stop_after_reports=2))
         result = dpo(model_dir)(tmp_path / "two", Processes(), Recorder())
         assert result.resumed_from == stopped.value.step > 3
         assert_same_training(tmp_path / "two", result, tmp_path / "one", expected)

@@ -54,36 +54,35 @@ class AcceleratedLearner(Learner[ItemT]):
     _optimiser: AcceleratedOptimiser
 
     def __init__(self, model: Any, loss_of: LossOf[ItemT], config: Optimisation, *, total_steps: int) -> None:
-        accelerator = Accelerator(cpu=model.device.type == "cpu")
-        optimiser = AcceleratedOptimiser(model, config, accelerator, total_steps=total_steps)
+        accelerator = Accelerator()
+        optimiser = _kind(accelerator)(model, config, accelerator, total_steps=total_steps)
         super().__init__(model, loss_of, optimiser, precision=config.precision)
         self._accelerator = accelerator
-        is_sharded = accelerator.distributed_type is DistributedType.FSDP
-        self._skeleton = _skeleton(model) if is_sharded else None
+        self._skeleton = _skeleton(model) if optimiser.is_sharded else None
         self._objective = optimiser.prepare(Objective(model, loss_of))
 
     def gather(self, step: int, shares: Sequence[Share[ItemT]]) -> list[BatchLoss]:
         self._optimiser.set_rate(step)
         last = len(shares) - 1
-        return [self._learn_together(each, exchanges=at == last) for at, each in enumerate(shares)]
+        return [self._learn_together(each, is_last=at == last) for at, each in enumerate(shares)]
 
-    def _learn_together(self, share: Share[ItemT], *, exchanges: bool) -> BatchLoss:
+    def _learn_together(self, share: Share[ItemT], *, is_last: bool) -> BatchLoss:
         """The gradients of all ranks are averaged with the last share; the loss is scaled so that they add up."""
-        with self._apart(exchanges=exchanges):
+        with self._apart(is_last=is_last):
             with autocast(self._model.device, self._precision):
                 loss, metrics = self._objective(share.items)
-            self._accelerator.backward(loss * (share.share * ranks.count()))
+            self._optimiser.backward(loss * (share.share * ranks.count()), is_last=is_last)
         return BatchLoss(loss, metrics)
 
-    def _apart(self, *, exchanges: bool) -> AbstractContextManager[None]:
-        if exchanges:
+    def _apart(self, *, is_last: bool) -> AbstractContextManager[None]:
+        if is_last:
             return nullcontext()
         apart: AbstractContextManager[None] = self._accelerator.no_sync(self._objective)
         return apart
 
     def finish(self) -> None:
         if self._skeleton is not None:
-            weights = {name: whole(parameter.detach()) for name, parameter in self._model.named_parameters()}
+            weights = {name: self._optimiser.whole(each) for name, each in self._model.named_parameters()}
             _fill(self._skeleton, weights)
             _become(self._model, self._skeleton)
         self._accelerator.free_memory()
@@ -96,23 +95,37 @@ class AcceleratedOptimiser(Optimiser):
         super().__init__(model, config, total_steps=total_steps)
         self._accelerator = accelerator
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the model's weights, once prepared, are others than it was given."""
+        return self._accelerator.distributed_type is DistributedType.FSDP
+
     def prepare(self, objective: Objective) -> Any:
         """The objective as it is called from now on; its parameters may be others now."""
         prepared, self._adamw = self._accelerator.prepare(objective, self._adamw)
         return prepared
 
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
+        """Add to the gradient; with the last of a step it is complete."""
+        self._accelerator.backward(loss)
+
     def _clip(self) -> float:
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm)
-        return float(whole(norm.detach()))
+        return float(self.whole(norm))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Whole, on the first rank; the others take part and keep nothing."""
         found = {}
         for name, part in super().tensors().items():
-            value = whole(part.detach())
+            value = self.whole(part)
             if ranks.is_first():
                 found[name] = value.cpu()
         return found
+
+    def whole(self, part: torch.Tensor) -> torch.Tensor:
+        """On every rank, what all of them have parts of."""
+        part = part.detach()
+        return part.full_tensor() if isinstance(part, DTensor) else part
 
     def _like(self, value: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
         if not isinstance(part, DTensor):
@@ -120,9 +133,12 @@ class AcceleratedOptimiser(Optimiser):
         return distribute_tensor(value.to(part.device), part.device_mesh, part.placements, src_data_rank=None)
 
 
-def whole(part: torch.Tensor) -> torch.Tensor:
-    """The tensor that all ranks have parts of, on every rank."""
-    return part.full_tensor() if isinstance(part, DTensor) else part
+def _kind(accelerator: Accelerator) -> type[AcceleratedOptimiser]:
+    if accelerator.distributed_type is not DistributedType.DEEPSPEED:
+        return AcceleratedOptimiser
+    from workers.training.zero import ZeroOptimiser
+
+    return ZeroOptimiser
 
 
 def _skeleton(model: Any) -> Any:
@@ -136,7 +152,7 @@ def _skeleton(model: Any) -> Any:
 
 def _fill(skeleton: Any, weights: Mapping[str, torch.Tensor]) -> None:
     for name, parameter in skeleton.named_parameters():
-        parameter.data = weights[name]
+        parameter.data = weights[name].to(parameter.dtype)
 
 
 def _become(model: Any, other: Any) -> None:
@@ -148,11 +164,13 @@ def _become(model: Any, other: Any) -> None:
 def join() -> torch.device:
     """Become one of the ranks that a launcher started, by the environment that it set; the device of this one.
 
-    accelerate takes FSDP on accelerators alone, although gloo can do it, and that is how a CPU tries it.
+    accelerate takes FSDP and DeepSpeed on accelerators alone, although gloo can do it, and that is how a CPU tries it.
     """
     os.environ |= _SETTLED
     cpu = not torch.cuda.is_available()
     state = PartialState(cpu=cpu)
     if cpu and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         state.distributed_type = DistributedType.MULTI_GPU
+    if cpu and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        state.distributed_type = DistributedType.DEEPSPEED
     return torch.device(state.device)

@@ -14,7 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from app.rlaif.training import Precision
 from workers.training.contracts import NonFiniteLoss, Optimisation
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def learning_rate_at(step: int, total: int, config: Optimisation) -> float:
@@ -106,7 +106,7 @@ class Optimiser:
         """Weights and moments as `tensors` gave them."""
         for name, parameter in self._trained():
             parameter.copy_(self._like(tensors[f"{self._name}model.{name}"], parameter))
-            saved = {key: tensors[f"{self._name}optimiser.{key}.{name}"] for key in _MOMENTS}
+            saved = {key: tensors[f"{self._name}optimiser.{key}.{name}"] for key in MOMENTS}
             self._adamw.state[parameter] = {
                 key: value.to(parameter.device) if key == "step" else self._like(value, parameter)
                 for key, value in saved.items()
