@@ -109,6 +109,16 @@ def asked_in_evaluation(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampl
     return total
 
 
+def asked_by_evaluator(prompts: Iterable[PromptFacts], recipe: Recipe, *, sampled_length: float) -> Asked:
+    """What one evaluator asks: every policy's answers and the base answers that they meet, each by itself."""
+    answers = recipe.evaluate.completions * (len(evaluated(recipe)) + 1)
+    total = Asked()
+    for prompt in prompts:
+        if prompt.held_out:
+            total += _asked(prompt, sampled_length, answers * PRESENTATIONS, shown=1)
+    return total
+
+
 def sampled(prompts: Iterable[PromptFacts], recipe: Recipe, *, evaluates: bool) -> int:
     """Completions that the sample stage draws; imported ones need none, but evaluation needs a baseline."""
     own = recipe.sample.source == "model"

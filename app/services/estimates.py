@@ -20,6 +20,7 @@ from app.repositories.prompts import PromptRow, prompts_after
 from app.repositories.run_inputs import asked_ids
 from app.rlaif import estimate
 from app.rlaif.estimate import Estimate, JudgeEstimate, Lengths, Pace, Span, StageEstimate
+from app.rlaif.evaluator import EvaluatorConfig
 from app.rlaif.judges import CascadeJudge, JudgeSpec, RemoteJudge, style_of
 from app.rlaif.limits import endpoint_key
 from app.rlaif.modes import Mode
@@ -35,6 +36,7 @@ from app.rlaif.workload import (
     Asked,
     PromptFacts,
     asked_as_reward,
+    asked_by_evaluator,
     asked_in_evaluation,
     asked_in_looks,
     asked_in_training,
@@ -42,6 +44,7 @@ from app.rlaif.workload import (
 )
 from app.schemas.run import RunIn
 from app.services import runs
+from app.services.evaluators import resolved
 from app.services.models import PublishedModel
 from app.services.prices import price_table
 from app.services.run_rules import Plan
@@ -87,14 +90,32 @@ class _Stages:
                 asked = asked_in_training(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
                 return self._judging(kind, self._plan.judge, asked, drawn=None)
             case StageKind.EVALUATE:
-                asked = asked_in_evaluation(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
-                answers = self._plan.recipe.evaluate.completions * len(evaluated(self._plan.recipe))
-                drawn = self._plan.prompt_set.held_out_count * answers
-                return self._judging(kind, self._plan.evaluation_judge, asked, drawn=drawn)
+                return self._evaluation()
             case StageKind.POLICY:
                 return estimate.together([self._trained(one) for one in candidates(self._plan.recipe)])
             case _:
                 return self._other(kind)
+
+    def _evaluation(self) -> StageEstimate:
+        """Sampling, the comparisons, and what the evaluators ask; capability tasks are named and take time unknown."""
+        recipe, length = self._plan.recipe, self._sampled_length()
+        asked = asked_in_evaluation(self._prompts(), recipe, sampled_length=length)
+        drawn = self._plan.prompt_set.held_out_count * recipe.evaluate.completions * len(evaluated(recipe))
+        found = self._judging(StageKind.EVALUATE, self._plan.evaluation_judge, asked, drawn=drawn)
+        judges = [each for config in recipe.evaluate.evaluators or () for each in self._evaluator(config)]
+        seconds = estimate.total([found.seconds, *(each.seconds for each in judges)])
+        notes = [f"task {name!r}: its time is not in the seconds" for name in recipe.evaluate.tasks or ()]
+        update = {"judges": [*found.judges, *judges], "seconds": seconds, "notes": [*found.notes, *notes]}
+        return found.model_copy(update=update)
+
+    def _evaluator(self, config: EvaluatorConfig) -> list[JudgeEstimate]:
+        judge = self._plan.evaluation_judge if config.judge is None else self._session.get_one(Judge, config.judge)
+        if judge is None:
+            return []
+        rubric = resolved(self._session, self._project_id, config).rubric
+        asked = asked_by_evaluator(self._prompts(), self._plan.recipe, sampled_length=self._sampled_length())
+        found = self._judge(judge, asked, mode=Mode.POINTWISE, optional=False, rubric=rubric)
+        return [found.model_copy(update={"notes": [f"evaluator {config.name!r}", *found.notes]})]
 
     def _trained(self, recipe: Recipe) -> StageEstimate:
         """One candidate, as a run of its own recipe."""
@@ -128,14 +149,20 @@ class _Stages:
         cascade = isinstance(_SPEC.validate_python(judge.spec), CascadeJudge)
         ids = asked_ids(self._session, judge.id)
         return [
-            self._judge(self._session.get_one(Judge, id_), asked, mode=mode, optional=cascade and place > 0)
+            self._judge(
+                self._session.get_one(Judge, id_),
+                asked,
+                mode=mode,
+                optional=cascade and place > 0,
+                rubric=self._rubric(),
+            )
             for place, id_ in enumerate(ids)
         ]
 
-    def _judge(self, judge: Judge, asked: Asked, *, mode: Mode, optional: bool) -> JudgeEstimate:
+    def _judge(self, judge: Judge, asked: Asked, *, mode: Mode, optional: bool, rubric: Rubric) -> JudgeEstimate:
         spec = _SPEC.validate_python(judge.spec)
         past = past_judging(self._session, self._project_id, judge.id)
-        characters = overhead(self._rubric(), mode, style_of(spec))
+        characters = overhead(rubric, mode, style_of(spec))
         if isinstance(spec, RemoteJudge):
             pace = Pace(spec.max_concurrency, past.latency_s, self._endpoint_pace(spec))
             usual = min(spec.max_tokens, 8.0) if past.completion_tokens is None else past.completion_tokens

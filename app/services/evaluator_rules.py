@@ -32,10 +32,13 @@ def require_evaluators(session: Session, project_id: str, recipe: Recipe, *, eva
             _require_rating(judge, evaluator, f"{field}.judge")
 
 
-def rating_judges(session: Session, project_id: str, recipe: Recipe) -> list[Judge]:
-    """The judges that evaluators name beside the evaluation judge."""
-    named = {config.judge for config in recipe.evaluate.evaluators or () if config.judge is not None}
-    return [judges.get(session, project_id, id_) for id_ in sorted(named)]
+def rating_judges(session: Session, project_id: str, recipe: Recipe) -> dict[str, Judge]:
+    """The judges that evaluators name beside the evaluation judge, by the field that names them."""
+    return {
+        f"recipe.evaluate.evaluators[{place}].judge": judges.get(session, project_id, config.judge)
+        for place, config in enumerate(recipe.evaluate.evaluators or ())
+        if config.judge is not None
+    }
 
 
 def _evaluator(session: Session, project_id: str, config: EvaluatorConfig, field: str) -> Evaluator:

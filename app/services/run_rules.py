@@ -37,7 +37,7 @@ from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
 from app.rlaif.sweep import candidates
 from app.services import gates, people_rules
-from app.services.evaluator_rules import require_evaluators
+from app.services.evaluator_rules import rating_judges, require_evaluators
 from app.services.task_rules import require_tasks
 from app.services.warm_start_rules import require_teachable
 from app.storage import ArtifactStore
@@ -110,6 +110,8 @@ def require_priced(session: Session, plan: Plan, prices: PriceTable) -> None:
         return
     asked = {"judge": plan.judge if plan.teaches else None}
     asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
+    if plan.evaluates:
+        asked |= rating_judges(session, plan.prompt_set.project_id, plan.recipe)
     for field, judge in asked.items():
         for id_ in asked_ids(session, judge.id if judge else None):
             member = session.get_one(Judge, id_)
