@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from app.rlaif.evaluator import EvaluatorResult
 from app.rlaif.evidence import (
     BestOfN,
     Distribution,
@@ -90,6 +91,8 @@ class RunFacts(_Part):
     status: str
     seed: int
     forked_from: str | None
+    measured: str | None = Field(description="Name of what was measured, where nothing was trained")
+    baseline: str | None = Field(description="Name of what that was measured against")
     created_at: datetime
     finished_at: datetime | None
 
@@ -209,7 +212,7 @@ class Findings(_Part):
     curves: list[TrainingCurves]
     alarms: list[RaisedAlarm]
     usage: list[StageUsage]
-    request: dict[str, Any]  # the POST /v1/runs that asks for the same again
+    request: dict[str, Any]  # the body of the request that asks for the same again
 
 
 class Headline(_Part):
@@ -246,6 +249,7 @@ class Report(_Part):
     )
     refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
     tasks: dict[str, TaskResult] = Field(description="Capability tasks, by the name that the recipe gives them")
+    evaluators: dict[str, EvaluatorResult] = Field(description="Every compared answer rated by itself, by evaluator")
     length: LengthDifference | None
     reward: RewardDifference | None
     tokens: Distribution | None
@@ -282,6 +286,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         chosen_by_reward=measured.chosen_by_reward if measured else None,
         refusals=measured.refusals if measured else {},
         tasks=measured.tasks if measured else {},
+        evaluators=measured.evaluators if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
         tokens=measured.tokens if measured else None,
@@ -309,7 +314,8 @@ def _reproduce(findings: Findings) -> list[str]:
     """The same run again, and where its results are. Everything is quoted for a POSIX shell."""
     curl = 'curl --fail-with-body --header "Authorization: Bearer $RLAIF_API_KEY"'
     body = json.dumps(findings.request, separators=(",", ":"))
-    asked = f'{curl} --json {shlex.quote(body)} "$RLAIF_URL/v1/runs"'
+    path = "/v1/runs" if findings.run.measured is None else "/v1/evaluations"
+    asked = f'{curl} --json {shlex.quote(body)} "$RLAIF_URL{path}"'
     files = [
         f'{curl} --remote-header-name --remote-name "$RLAIF_URL/v1/checkpoints/{checkpoint.id}/archive"'
         for checkpoint in findings.lineage.checkpoints
@@ -324,7 +330,7 @@ def _headline(findings: Findings) -> Headline:
         sentence = f"Nothing was evaluated: the run is {findings.run.status}."
         return Headline(sentence=sentence, win_rate=None, control=None, judge=None, circular=None)
     return Headline(
-        sentence=_sentence(measured.win_rate, judge.name),
+        sentence=_sentence(measured.win_rate, judge.name, findings.run),
         win_rate=measured.win_rate,
         control=measured.control,
         judge=judge.name,
@@ -332,8 +338,10 @@ def _headline(findings: Findings) -> Headline:
     )
 
 
-def _sentence(rate: WinRate, judge: str) -> str:
-    shown = "the trained policy beats the base model" if rate.low > 0.5 else "no gain over the base model is shown"
+def _sentence(rate: WinRate, judge: str, run: RunFacts) -> str:
+    ours = "the trained policy" if run.measured is None else repr(run.measured)
+    theirs = "the base model" if run.baseline is None else repr(run.baseline)
+    shown = f"{ours} beats {theirs}" if rate.low > 0.5 else f"no gain over {theirs} is shown"
     interval = f"{rate.confidence:.0%} interval {rate.low:.3f} to {rate.high:.3f}"
     sentence = (
         f"On {rate.n_prompts} held-out prompts {shown}: win rate {rate.value:.3f} ({interval}), judged by {judge!r}."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.db.ids import Kind
-from app.db.models import Checkpoint, CheckpointKind, Judge, Model, PromptSet, RunKind
+from app.db.models import Checkpoint, CheckpointKind, Judge, Model, PromptSet, Run, RunKind
 from app.db.session import WriteSession
 from app.errors import InvalidInput
 from app.repositories import models as model_rows
@@ -18,7 +19,7 @@ from app.rlaif.measure import MeasureConfig
 from app.rlaif.prices import PriceTable, tariff_of, unpriced
 from app.rlaif.recipe import Recipe
 from app.rlaif.sections import SampleConfig
-from app.schemas.evaluation import MeasureIn
+from app.schemas.evaluation import AnswerConfig, MeasureIn
 from app.services import checkpoints, engine, judges, models, prompt_sets, runs
 from app.services.evaluations import fields_of_an_evaluation
 from app.services.run_parts import named_revision, within
@@ -105,6 +106,29 @@ def taught_or_asked(session: Session, measure: MeasureConfig | None) -> list[Jud
         taught_by = () if checkpoint_id is None else session.get_one(Checkpoint, checkpoint_id).lineage["judges"]
         found += [session.get_one(Judge, judge_id) for judge_id in taught_by]
     return found
+
+
+def subject_name(session: Session, id_: str) -> str:
+    """The name of a model, or of a judge whose endpoint answers."""
+    if id_.startswith(f"{Kind.JUDGE}_"):
+        return session.get_one(Judge, id_).name
+    return session.get_one(Model, id_).name
+
+
+def request_again(run: Run) -> dict[str, Any]:
+    """The body that asks for the same evaluation once more."""
+    recipe = run.recipe
+    return {
+        "name": f"{run.name} again",
+        **recipe["measure"],
+        "prompt_set": run.prompt_set_id,
+        "rubric": run.rubric_revision_id,
+        "judge": run.evaluation_judge_id,
+        "seed": recipe["seed"],
+        "sample": {name: recipe["sample"][name] for name in AnswerConfig.model_fields},
+        "evaluate": recipe["evaluate"],
+        "budget": recipe["budget"],
+    }
 
 
 def _subject(session: Session, project_id: str, field: str, id_: str) -> _Subject:

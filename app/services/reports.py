@@ -20,6 +20,7 @@ from app.db.models import (
     Rubric,
     RubricRevision,
     Run,
+    RunKind,
     Stage,
 )
 from app.repositories import events, results
@@ -38,7 +39,7 @@ from app.rlaif.selection import Selection
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
-from app.services import round_reports, runs
+from app.services import measuring, round_reports, runs
 from app.services.engine import EventType
 from app.services.gates import own_calibration
 
@@ -88,6 +89,7 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
             status=run.status,
             seed=run.recipe["seed"],
             forked_from=run.forked_from_id,
+            **_subjects(session, run),
             created_at=run.created_at,
             finished_at=run.finished_at,
         ),
@@ -117,16 +119,29 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
     )
 
 
+def _subjects(session: Session, run: Run) -> dict[str, str | None]:
+    """Names of what an evaluation without training compares."""
+    measure = Recipe.model_validate(run.recipe).measure
+    if measure is None:
+        return {"measured": None, "baseline": None}
+    return {field: measuring.subject_name(session, getattr(measure, field)) for field in ("measured", "baseline")}
+
+
 def _stages(row: RunRow, *, round_: int) -> dict[StageKind, Stage]:
     """Those of one round, and what only rounds before it have."""
     return {stage.kind: stage for stage in row.stages if stage.round <= round_}
 
 
+_LATER = {"ensemble": None}
+"""What the metrics of runs from before it lack."""
+
+
 def _reported(stage: Stage | None, schema: type[Metrics]) -> Metrics | None:
     """What a stage measured, once it has; until then `Stage.metrics` holds other figures."""
     figures: dict[str, Any] = {} if stage is None else stage.metrics
-    known = {name: figures[name] for name in schema.model_fields if name in figures}
-    return schema.model_validate(known) if len(known) == len(schema.model_fields) else None
+    known = {**_LATER, **figures}
+    fields = {name: known[name] for name in schema.model_fields if name in known}
+    return schema.model_validate(fields) if len(fields) == len(schema.model_fields) else None
 
 
 def _pairs(stage: Stage | None) -> PairQuality | None:
@@ -279,6 +294,8 @@ def _request(run: Run) -> dict[str, Any]:
         "judge": run.judge_id,
         "evaluation_judge": run.evaluation_judge_id,
     }
+    if run.kind is RunKind.EVALUATION:
+        return measuring.request_again(run)
     return {"name": f"{run.name} again", **{name: id_ for name, id_ in parts.items() if id_}, "recipe": run.recipe}
 
 

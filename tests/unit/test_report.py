@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,6 +84,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         **changes,
     }
 
+
 CURVES = {
     "round": 0,
     "stage": "policy",
@@ -102,6 +104,8 @@ def findings(**changes: Any) -> Findings:
                 "status": "succeeded",
                 "seed": 7,
                 "forked_from": None,
+                "measured": None,
+                "baseline": None,
                 "created_at": NOW,
                 "finished_at": NOW,
             },
@@ -130,6 +134,7 @@ def findings(**changes: Any) -> Findings:
                 "identical_pairs": 1,
                 "overlong_prompts": 2,
                 "held_out_left_out": 4,
+                "ensemble": None,
                 "resumed_from": None,
                 "rejected_states": [],
             },
@@ -229,6 +234,40 @@ class TestCaveats:
         made = reported(evaluation=evaluation(refusals=found))
         assert made.caveats == []
         assert "refusals by cohort" in as_text(made)
+
+    def test_tasks_and_evaluators_are_shown(self) -> None:
+        difference = {"value": -0.05, "low": -0.1, "high": 0.0, "n": 40}
+        figure = {"figure": "acc", "higher_is_better": True, "base": 0.9, "policy": 0.85, "difference": difference}
+        task = {
+            "task_id": "task_1",
+            "digest": "d",
+            "documents": 40,
+            "base_digest": "b",
+            "policy_digest": "p",
+            "figures": [{**figure, "gained": 1, "lost": 3, "p_value": 0.625}],
+        }
+        points = {
+            "base": 7.25,
+            "policy": 7.2,
+            "difference": difference,
+            "base_below": 0.1,
+            "policy_below": 0.2,
+            "n": 40,
+        }
+        evaluator = {
+            "version": 1,
+            "rubric_hash": "abcdef",
+            "judge_id": "judge_9",
+            "threshold": 5.5,
+            "coverage": 1.0,
+            "overall": points,
+            "by_cohort": {"honesty": points},
+            "left_out": 2,
+        }
+        made = reported(evaluation=evaluation(tasks={"facts": task}, evaluators={"toxicity": evaluator}))
+        for shown in (as_markdown(made), as_text(made)):
+            for part in ("facts", "0.900", "-0.100 to +0.000", "0.62", "toxicity", "7.25", "honesty", "judge_9"):
+                assert part in shown, part
 
     def test_a_reward_model_is_held_against_chance_and_length(self) -> None:
         model = findings().reward_model
@@ -430,3 +469,15 @@ def test_what_the_reward_model_was_trained_on_is_told() -> None:
     written = as_text(reported())
     assert "18 (3 cut; 1 identical and 2 overlong left out)" in written
     assert "90 (4 left out)" in written
+
+
+def test_what_length_explains_of_the_reward_and_where_its_members_part_is_told() -> None:
+    model = findings().reward_model
+    assert model is not None
+    parts = {"members": 3, "member_accuracies": [0.71, 0.7, 0.74], "disagreement": 0.12, "margin_deviation": 0.345}
+    made = reported(reward_model={**model.model_dump(), "length_correlation": -0.25, "ensemble": parts})
+    assert json.loads(made.model_dump_json())["reward_model"]["ensemble"] == parts
+    written = as_text(made)
+    for shown in ("-0.250", "0.710, 0.700, 0.740 (3 members)", "0.120", "0.345"):
+        assert shown in written
+    assert "members" not in as_text(reported())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from app.db.models import Completion, CompletionSource, Evaluation, Run, RunStatus, Stage
+from app.db.models import Completion, CompletionSource, Evaluation, Run, RunKind, RunStatus, Stage
 from app.rlaif.evidence import EvaluationMetrics
 from app.rlaif.recipe import StageKind
+from app.schemas.evaluation import MeasureIn
+from app.services import reports
 from tests.integration.stages.endpoint import RunningJudge
 from tests.integration.stages.world import World, example_prompts
 from tests.scripted_judge import ScriptedJudge
@@ -177,3 +181,18 @@ class TestModels:
         kinds = [stage.kind for stage in world.rows(Stage, run_id)]
         assert kinds == [StageKind.SAMPLE, StageKind.EVALUATE]
         assert {row.split.value for row in world.rows(Completion, run_id)} == {"held_out"}
+
+
+def test_the_report_names_both_and_can_be_asked_for_again(world: World, writer: RunningJudge) -> None:
+    endpoint = world.add_judge(writer.spec())
+    run_id = start(world, endpoint, world.model)
+    done(world, run_id)
+    with world.sessions.begin() as session:
+        session.get_one(Run, run_id).kind = RunKind.EVALUATION
+    with world.sessions() as session:
+        report = reports.get(session, world.project, run_id)
+    assert (report.run.measured, report.run.baseline) == (endpoint, "example")
+    assert "'example'" in report.headline.sentence
+    body = json.loads(shlex.split(report.reproduce[0])[-2])
+    assert MeasureIn.model_validate(body).measured == endpoint
+    assert report.reproduce[0].endswith('"$RLAIF_URL/v1/evaluations"')
