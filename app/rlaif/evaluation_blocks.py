@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, share
 from app.rlaif.charts import Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
+from app.rlaif.evaluator_blocks import evaluator_blocks
 from app.rlaif.evidence import Distribution, LengthControlled, Promotion, Refusals, WinRate
 from app.rlaif.report import Report
 from app.rlaif.round_blocks import round_blocks
@@ -43,6 +44,7 @@ def evaluation_blocks(report: Report) -> Iterator[Block]:
     yield from _best_of_n(report)
     yield from _refusals(report.refusals)
     yield from task_blocks(report.tasks)
+    yield from evaluator_blocks(report.evaluators)
     yield from _promotion(report.promotion)
     yield from _distributions(report)
 
