@@ -15,6 +15,8 @@ from app.rlaif.judges import ChecksJudge, JudgeSpec
 from app.rlaif.prompt import Prompt
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.rubric import Rubric
+from app.rlaif.sweep import candidates
+from app.services.round_rules import require_repeatable
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -86,6 +88,23 @@ def test_warm_starts_stand_in_the_recipe(path: Path) -> None:
     assert recipe.stages()[0] is StageKind.WARM_START
     assert recipe.warm_start is not None
     assert recipe.warm_start.method == path.stem
+
+
+def test_rounds_stand_in_the_recipe() -> None:
+    rounds = json.loads((EXAMPLES / "rounds.json").read_text())
+    recipe = Recipe.model_validate(json.loads((EXAMPLES / "recipe.json").read_text()) | {"rounds": rounds})
+    require_repeatable(recipe)
+    assert recipe.rounds is not None
+    assert recipe.rounds.maximum_kl is not None
+
+
+def test_the_sweep_stands_in_the_recipe() -> None:
+    given = json.loads((EXAMPLES / "recipe.json").read_text())
+    recipe = Recipe.model_validate(given | {"sweep": json.loads((EXAMPLES / "sweep.json").read_text())})
+    assert len(candidates(recipe)) == 4
+    cohorts = {prompt.cohort for prompt in prompts()}
+    assert recipe.sweep is not None
+    assert cohorts.issuperset(recipe.sweep.capability_cohorts or ())
 
 
 def test_the_constitution_is_the_rubric_with_principles() -> None:
