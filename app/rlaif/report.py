@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.rlaif.evaluator import EvaluatorResult
-from app.rlaif.evaluator import EvaluatorResult
 from app.rlaif.evidence import (
     BestOfN,
     Distribution,
@@ -251,7 +250,6 @@ class Report(_Part):
     refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
     tasks: dict[str, TaskResult] = Field(description="Capability tasks, by the name that the recipe gives them")
     evaluators: dict[str, EvaluatorResult] = Field(description="Every compared answer rated by itself, by evaluator")
-    evaluators: dict[str, EvaluatorResult] = Field(description="Every compared answer rated by itself, by evaluator")
     length: LengthDifference | None
     reward: RewardDifference | None
     tokens: Distribution | None
@@ -288,7 +286,6 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         chosen_by_reward=measured.chosen_by_reward if measured else None,
         refusals=measured.refusals if measured else {},
         tasks=measured.tasks if measured else {},
-        evaluators=measured.evaluators if measured else {},
         evaluators=measured.evaluators if measured else {},
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
