@@ -17,7 +17,7 @@ from tests.integration.stages.test_chain import RECIPE
 from tests.integration.stages.world import World, example_prompts
 from workers.stages.contract import LeaseLost
 
-TRAIN, HELD_OUT, STEPS = 8, 6, 6
+TRAIN, HELD_OUT, STEPS = 8, 6, 8
 EASILY_ALARMED = {"window": 2, "kl_per_token": 1e-9, "length_ratio": None, "shared_ngrams": None, "judge_every": 0}
 WANDERING: dict[str, Any] = {
     "method": "grpo",
@@ -60,7 +60,8 @@ class TestWarning:
         run = world.drive(start(world, rewarded))
         assert (run.status, run.error) == (RunStatus.SUCCEEDED, None)
         (found,) = alarms(world, run)
-        assert (found["alarm"], found["stage"], found["round"], found["step"]) == ("kl_exploding", "policy", 0, 4)
+        assert (found["alarm"], found["stage"], found["round"]) == ("kl_exploding", "policy", 0)
+        assert 4 <= found["step"] <= STEPS
         assert found["figures"]["kl_per_token"] > found["limit"]
         assert "raise beta" in found["remedy"]
         assert world.stage(run.id, StageKind.POLICY).metrics["alarms"] == [found]
@@ -93,8 +94,9 @@ class TestStopping:
         assert run.status is RunStatus.FAILED
         assert run.error is not None
         assert run.error["code"] == "health_alarm"
-        assert run.error["detail"].startswith("kl_exploding at step 4: ")
-        assert "raise beta" in run.error["detail"]
+        (found,) = alarms(world, run)
+        assert run.error["detail"].startswith(f"kl_exploding at step {found['step']}: ")
+        assert found["remedy"] in run.error["detail"]
         assert world.rows(Checkpoint, run.id) == []
         types = [event.type for event in world.rows(Event, run.id)]
         assert types.index(EventType.HEALTH_ALARM) < types.index(EventType.RUN_FAILED)
@@ -109,10 +111,10 @@ class TestLooks:
     def test_a_model_is_asked_where_it_is_told_to_and_paid(self, world: World, rewarded: Run) -> None:
         with RunningJudge() as endpoint:
             judge = world.add_judge(endpoint.spec(model="looks"))
-            run = world.drive(start(world, rewarded, evaluation_judge=judge, judge_every=3, judge_prompts=4))
+            run = world.drive(start(world, rewarded, evaluation_judge=judge, judge_every=4, judge_prompts=4))
             stage = world.stage(run.id, StageKind.POLICY)
             unasked = world.drive(start(world, rewarded, evaluation_judge=judge, judge_every=None))
         assert run.status is RunStatus.SUCCEEDED
-        assert 4 * 2 <= stage.judge_calls <= 3 * 4 * 2, "at first, at step 3 and at step 6, in both presentations"
+        assert 4 * 2 <= stage.judge_calls <= 3 * 4 * 2, "at first, at step 4 and at step 8, in both presentations"
         assert stage.judge_usd > 0
         assert world.stage(unasked.id, StageKind.POLICY).judge_calls == 0
