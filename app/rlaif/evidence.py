@@ -178,6 +178,7 @@ class RewardModelMetrics(HeldOutMetrics):
     identical_pairs: Count  # left out: the same once cut
     overlong_prompts: Count  # left out: pairs whose prompt leaves no room for an answer
     held_out_left_out: Count  # held-out pairs left out for one of these reasons
+    ensemble: EnsembleMetrics | None  # of one that has members
     resumed_from: Count | None  # the step from which an interrupted training went on
     rejected_states: list[str]  # saved states that were found damaged, and why
 

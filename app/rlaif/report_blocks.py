@@ -8,7 +8,7 @@ from typing import Any
 from app.rlaif.blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, share
 from app.rlaif.charts import Bars, Curve, Curves, Panel
 from app.rlaif.evaluation_blocks import evaluation_blocks
-from app.rlaif.evidence import Example
+from app.rlaif.evidence import EnsembleMetrics, Example
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
@@ -177,12 +177,23 @@ def _training(report: Report) -> Iterator[Block]:
         rows.append(("the same pairs, longer preferred", share(model.prefer_longer_accuracy)))
         rows.append(("reward model, shorter is right", share(model.shorter_right_accuracy)))
         rows.append(("reward model, calibration error", share(model.ece)))
+        rows.append(("reward and length, correlation", share(model.length_correlation)))
+        rows += _ensemble(model.ensemble) if model.ensemble is not None else ()
     if rows:
         yield Heading("Preferences and reward model")
         yield Table(("figure", "value"), tuple(rows))
     if report.curves:
         yield Heading("Training")
         yield from _curves(report.curves)
+
+
+def _ensemble(found: EnsembleMetrics) -> Iterator[Row]:
+    """How far its members part: where they do, the reward is a guess."""
+    alone = ", ".join(f"{accuracy:.3f}" for accuracy in found.member_accuracies)
+    yield ("reward model, members' accuracies", f"{alone} ({found.members} members)")
+    yield ("held-out pairs on which they part", share(found.disagreement))
+    deviation = "-" if found.margin_deviation is None else f"{found.margin_deviation:.3f}"
+    yield ("deviation of their margins", deviation)
 
 
 def _examples(examples: Sequence[Example]) -> Iterator[Block]:

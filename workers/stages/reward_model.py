@@ -45,12 +45,11 @@ def train(context: StageContext, inputs: StageInputs) -> Trained:
         identical_pairs=result.identical_pairs,
         overlong_prompts=result.overlong_prompts,
         held_out_left_out=result.held_out_left_out,
+        ensemble=result.ensemble,
         resumed_from=result.resumed_from,
         rejected_states=list(result.rejected_states),
     )
     stored = metrics.model_dump(mode="json")
-    if result.ensemble is not None:
-        stored["ensemble"] = result.ensemble.model_dump(mode="json")
     return Trained(CheckpointKind.REWARD_MODEL, directory, result.steps, stored, pairs, backbone=backbone)
 
 

@@ -48,9 +48,10 @@ def test_it_is_published_with_its_lineage_and_the_policys_template(world: World,
     assert checkpoint.lineage["backbone"] == backbone
     assert checkpoint.lineage["backbone_digest"] == world.get(Model, backbone).digest
     assert checkpoint.lineage["base_model"] == world.model
-    metrics = RewardModelMetrics.model_validate({k: v for k, v in checkpoint.metrics.items() if k != "ensemble"})
+    metrics = RewardModelMetrics.model_validate(checkpoint.metrics)
     assert metrics.held_out_pairs > 0
-    assert checkpoint.metrics["ensemble"]["disagreement"] is not None
+    assert metrics.ensemble is not None
+    assert metrics.ensemble.disagreement is not None
     published = Path(world.store.path(checkpoint.storage_key))
     assert (published / "chat_template.jinja").read_text() == _template_of_the_policy()
 
