@@ -266,7 +266,7 @@ class TestCaveats:
         }
         made = reported(evaluation=evaluation(tasks={"facts": task}, evaluators={"toxicity": evaluator}))
         for shown in (as_markdown(made), as_text(made)):
-            for part in ("facts", "0.900", "-0.100 to +0.000", "0.62", "toxicity", "7.25", "honesty", "judge_9"):
+            for part in ("facts", "0.900", "-0.100 to +0.000", "0.62", "toxicity", "7.25", "honesty"):
                 assert part in shown, part
 
     def test_a_reward_model_is_held_against_chance_and_length(self) -> None:
