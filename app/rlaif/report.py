@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from app.rlaif.calibration_evidence import CurveBin
 from app.rlaif.evaluator import EvaluatorResult
 from app.rlaif.evidence import (
     BestOfN,
@@ -106,6 +107,7 @@ class CalibrationFacts(_Part):
     accuracy: Measured | None
     prefer_longer: Measured | None
     ece: Measured | None
+    curve: list[CurveBin] = Field(description="By tenths of confidence, how often it is right")
 
 
 class JudgeFacts(_Part):

@@ -19,7 +19,7 @@ PANELS = {
     "loss": ("loss", "preference_loss", "sft_loss"),
     "log-probability": ("chosen_logp", "rejected_logp"),
     "implicit reward": ("chosen_reward", "rejected_reward"),
-    "reward": ("reward", "mean_reward"),
+    "reward": ("reward", "mean_reward", "held_out_judge"),
     "margin": ("margin",),
     "accuracy": ("accuracy",),
     "KL": ("reference_kl", "kl"),
@@ -57,6 +57,16 @@ def _curves(curves: Sequence[TrainingCurves]) -> Iterator[Block]:
         of_sweep = f", candidate {stage.candidate}" if several else ""
         yield Paragraph(f"{stage.stage.value}, round {stage.round}{of_sweep}: {stage.steps[-1]} steps")
         yield Curves(tuple(panel for panel in panels if panel.curves), "step")
+        yield from _reward_by_kl(stage)
+
+
+def _reward_by_kl(stage: TrainingCurves) -> Iterator[Curves]:
+    """Of a policy trained on its own answers: what it gained in reward for how far it went (arXiv 2210.10760)."""
+    pairs = zip(stage.figures.get("kl", ()), stage.figures.get("reward", ()), strict=False)
+    measured = [(kl, reward) for kl, reward in pairs if kl is not None and reward is not None]
+    if len(measured) > 1:
+        gained = Curve(tuple(kl for kl, _ in measured), tuple(reward for _, reward in measured))
+        yield Curves((Panel("reward", {"step by step": gained}),), "KL from the start model, nats a completion")
 
 
 def _named(stage: TrainingCurves, names: Sequence[str]) -> dict[str, Curve]:
@@ -82,10 +92,24 @@ def _judges(report: Report) -> Iterator[Block]:
         yield Table(
             ("role", "judge", "accuracy", "interval", "prefer longer", "ECE", "labels", "calibration"), tuple(people)
         )
+    yield from _reliability([facts for _, facts in judged if facts is not None])
     if (disagreement := report.disagreement_with_training_judge) is not None:
         yield Paragraph(
             f"The two judges contradict each other on {disagreement:.1%} of the comparisons that both decide."
         )
+
+
+def _reliability(judges: Sequence[JudgeFacts]) -> Iterator[Curves]:
+    """How often a judge is right, by how sure it is; on the diagonal it says how sure one may be."""
+    known = [(facts.name, facts.calibration.curve) for facts in judges if facts.calibration is not None]
+    measured = {
+        name: Curve(tuple(each.confidence for each in curve), tuple(each.accuracy for each in curve))
+        for name, curve in known
+        if curve
+    }
+    if measured:
+        diagonal = Curve((0.5, 1.0), (0.5, 1.0))
+        yield Curves((Panel("judge against people: accuracy", {**measured, "calibrated": diagonal}),), "confidence")
 
 
 def _calibrated(role: str, facts: JudgeFacts) -> Row | None:

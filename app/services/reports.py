@@ -189,6 +189,7 @@ def _calibration(session: Session, calibration_id: str) -> CalibrationFacts:
         accuracy=measured.instrument.accuracy,
         prefer_longer=measured.prefer_longer,
         ece=measured.instrument.ece,
+        curve=measured.instrument.curve,
     )
 
 

@@ -51,7 +51,8 @@ def calibration(*, accuracy: float, longer: float) -> dict[str, Any]:
     """What a calibration found, with 0.05 to either side."""
     figures = {"accuracy": accuracy, "prefer_longer": longer, "ece": 0.1}
     intervals = {name: {"value": v, "low": v - 0.05, "high": v + 0.05, "n": 200} for name, v in figures.items()}
-    return {"id": "calibration_1", "measured_at": NOW, "comparisons": 200, **intervals}
+    curve = [{"low": 0.5, "high": 0.6, "count": 90, "confidence": 0.55, "accuracy": 0.6}]
+    return {"id": "calibration_1", "measured_at": NOW, "comparisons": 200, **intervals, "curve": curve}
 
 
 def refusing(cohort: str, p_value: float = 0.001) -> dict[str, Any]:

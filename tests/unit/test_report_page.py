@@ -13,7 +13,7 @@ import pytest
 from app.plots import as_svg
 from app.report_page import as_html
 from app.rlaif.charts import Bars, Chart, Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
-from tests.unit.test_report import evaluation, reported, win_rate
+from tests.unit.test_report import calibration, evaluation, judge, reported, win_rate
 
 CHARTS: list[Chart] = [
     Intervals((Interval("all", 0.7, 0.6, 0.8),), 0.5, "win rate"),
@@ -45,6 +45,20 @@ def test_shows_plots_tables_and_examples() -> None:
     page = as_html(reported(evaluation=evaluation(examples=[example])))
     assert _Page(page).tags.count("svg") == 3  # win rates, lengths, training
     assert all(text in page for text in ("before", "after", "0.780", "win rate over the base model", "run_1"))
+
+
+def test_a_calibrated_judge_is_drawn_against_the_diagonal() -> None:
+    calibrated = {**judge(), "calibration": calibration(accuracy=0.81, longer=0.55)}
+    assert "judge against people: accuracy" in as_html(reported(judge=calibrated))
+    assert "judge against people: accuracy" not in as_html(reported())
+
+
+def test_an_online_policy_is_drawn_by_the_kl_that_it_spent() -> None:
+    figures = {"kl": [0.0, None, 2.0], "reward": [0.1, 0.2, 0.4]}
+    online = {"round": 0, "stage": "policy", "candidate": 0, "steps": [1, 2, 3], "figures": figures}
+    assert "KL from the start model" in as_html(reported(curves=[online]))
+    alone = {**online, "figures": {"reward": [0.1, 0.2, 0.4]}}
+    assert "KL from the start model" not in as_html(reported(curves=[alone]))
 
 
 def test_loads_nothing_and_runs_nothing() -> None:
