@@ -301,7 +301,10 @@ class TestRefused:
             ("no_such_setting: 1\ndistributed_type: FSDP\n", "no_such_setting"),
         ],
     )
-    def test_configuration(self, config: str, why: str, model_dir: Path, tmp_path: Path) -> None:
+    def test_configuration(
+        self, config: str, why: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("accelerate.utils.is_deepspeed_available", lambda: False)
         path = tmp_path / "accelerate.yaml"
         path.write_text(f"compute_environment: LOCAL_MACHINE\n{config}")
         with pytest.raises(ProcessesRefused, match=why):

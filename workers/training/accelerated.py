@@ -18,17 +18,19 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from workers.training import ranks
-from workers.training.contracts import Optimisation
+from workers.training.contracts import Optimisation, ProcessesRefused
 from workers.training.figures import Mean
 from workers.training.learner import BatchLoss, Learner, LossOf, Share
 from workers.training.optimiser import Optimiser, autocast
+from workers.training.quantization import is_quantized
 
 ItemT = TypeVar("ItemT")
 
 _SETTLED = {
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # every rank reads the whole model: it computes the reference with it
     "FSDP_ACTIVATION_CHECKPOINTING": "false",  # the recipe's `gradient_checkpointing` says so
-    "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",
+    "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",  # likewise
+    "ACCELERATE_MIXED_PRECISION": "no",  # the recipe's `precision` says so
 }
 """What is not left to accelerate's configuration."""
 
@@ -58,6 +60,11 @@ class AcceleratedLearner(Learner[ItemT]):
         optimiser = _kind(accelerator)(model, config, accelerator, total_steps=total_steps)
         super().__init__(model, loss_of, optimiser, precision=config.precision)
         self._accelerator = accelerator
+        if optimiser.is_sharded and is_quantized(model):
+            raise ProcessesRefused(
+                "RLAIF_ACCELERATE_CONFIG shards a model, and four-bit weights cannot be: train without "
+                "lora.quantization, or on workers where it is unset"
+            )
         self._skeleton = _skeleton(model) if optimiser.is_sharded else None
         self._objective = optimiser.prepare(Objective(model, loss_of))
 

@@ -24,12 +24,16 @@ class ZeroOptimiser(AcceleratedOptimiser):
         return True
 
     def prepare(self, objective: Objective) -> Any:
-        """What the recipe says is not left to DeepSpeed's configuration."""
+        """What the recipe says is not left to DeepSpeed's configuration, and the next model is loaded whole."""
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
         settings = self._accelerator.state.deepspeed_plugin.deepspeed_config
         settings["train_micro_batch_size_per_gpu"] = 1  # it only scales what is logged
         settings["gradient_accumulation_steps"] = 1
         settings["gradient_clipping"] = self._config.max_grad_norm
-        return super().prepare(objective)
+        prepared = super().prepare(objective)
+        unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
+        return prepared
 
     def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
         self._accelerator.deepspeed_engine_wrapped.backward(loss, sync_gradients=is_last)
