@@ -45,11 +45,13 @@ class CritiqueExample(BaseModel):
 
 
 class Ending(StrEnum):
-    """Why a revision ended: a stop token, the most tokens there may be, or no room in the model's window to begin."""
+    """Why a revision ended: a stop token, the most tokens there may be; or why there is none: no room in the model's
+    window, or a critic that gave no critique."""
 
     STOP = "stop"
     LENGTH = "length"
     NO_ROOM = "no_room"
+    NO_CRITIQUE = "no_critique"
 
 
 class Outcome(StrEnum):
@@ -60,12 +62,13 @@ class Outcome(StrEnum):
     REFUSAL = "refusal"
     EMPTY = "empty"
     NO_ROOM = "no_room"
+    NO_CRITIQUE = "no_critique"
     NOT_ANSWERED = "not_answered"
 
 
 @dataclass(frozen=True)
-class Critic:
-    """How one model is asked; in the two requests `{principle}` alone is replaced."""
+class Dialogue:
+    """How a critique and a revision are asked for; in the two requests `{principle}` alone is replaced."""
 
     critique_request: str
     revision_request: str
@@ -99,12 +102,13 @@ def draw_principle(principles: Sequence[str], *, seed: int, prompt: str, step: i
     return principles[derive_seed(seed, "principle", prompt, step) % len(principles)]
 
 
-def outcome(texts: Sequence[str], *, complete: bool) -> Outcome:
-    """Of the first answer and its revisions, `texts`; `complete` unless the last was left out for want of room."""
+def outcome(texts: Sequence[str], ending: Ending | None) -> Outcome:
+    """Of the first answer and its revisions, `texts`, and how the last step ended; None where there was none."""
     if not texts:
         return Outcome.NOT_ANSWERED
     if len(texts) == 1:
-        return Outcome.EMPTY if complete else Outcome.NO_ROOM
+        missing = {Ending.NO_ROOM: Outcome.NO_ROOM, Ending.NO_CRITIQUE: Outcome.NO_CRITIQUE}
+        return Outcome.EMPTY if ending is None else missing.get(ending, Outcome.EMPTY)
     last = texts[-1].strip()
     if not last:
         return Outcome.EMPTY

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Tag, model_validator
 from pydantic.types import Discriminator
 
-from app.rlaif.critique import CRITIQUE_REQUEST, PRINCIPLE, REVISION_REQUEST, Critic, CritiqueExample, Outcome, Request
+from app.rlaif.critique import (
+    CRITIQUE_REQUEST,
+    PRINCIPLE,
+    REVISION_REQUEST,
+    CritiqueExample,
+    Dialogue,
+    Outcome,
+    Request,
+)
 from app.rlaif.training import LearningRate, TrainingConfig, with_learning_rate
 
 
@@ -69,6 +77,12 @@ class ConstitutionalConfig(SupervisedConfig):
     revisions: Annotated[int, Field(strict=True, ge=1, le=4)] = Field(
         1, description="Times that an answer is criticised and revised, each by a principle that is drawn anew"
     )
+    critic: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="Id of a judge of kind openai or anthropic whose endpoint criticises, at its price; null: the base "
+        "model itself. The base model revises either way",
+        examples=["judge_01m7xk5mgzeyva4mageqj2tqtk"],
+    )
     critique_request: Request = Field(CRITIQUE_REQUEST, description="What the model is asked after its answer")
     revision_request: Request = Field(REVISION_REQUEST, description="What the model is asked after its critique")
     examples: Annotated[tuple[CritiqueExample, ...], Field(max_length=8)] = Field(
@@ -85,12 +99,12 @@ class ConstitutionalConfig(SupervisedConfig):
 
     def left_out(self) -> frozenset[Outcome]:
         """What is no example to learn from."""
-        found = {Outcome.EMPTY, Outcome.NO_ROOM, Outcome.NOT_ANSWERED}
+        found = {Outcome.EMPTY, Outcome.NO_ROOM, Outcome.NO_CRITIQUE, Outcome.NOT_ANSWERED}
         found |= {Outcome.UNCHANGED} if self.unchanged is Treatment.DROP else set()
         return frozenset(found | ({Outcome.REFUSAL} if self.refusals is Treatment.DROP else set()))
 
-    def critic(self) -> Critic:
-        return Critic(self.critique_request, self.revision_request, self.examples)
+    def dialogue(self) -> Dialogue:
+        return Dialogue(self.critique_request, self.revision_request, self.examples)
 
 
 def _method(given: Any) -> str:

@@ -22,8 +22,13 @@ class RevisionOut(BaseModel):
     step: int = Field(examples=[1])
     principle: str | None = Field(description="By which it was criticised", examples=["Prefer the safest answer."])
     critique: str | None = Field(description="Of the step before", examples=["The answer names no risk."])
-    text: str = Field(description="Empty where there was no room in the model's window", examples=["Wear gloves."])
-    finish_reason: Ending = Field(description="stop, length, or no_room: nothing was asked", examples=["stop"])
+    text: str | None = Field(
+        description="Null until it is revised; empty where no revision was asked for", examples=["Wear gloves."]
+    )
+    finish_reason: Ending | None = Field(
+        description="stop, length; no_room: the model's window has no room; no_critique: the critic gave none",
+        examples=["stop"],
+    )
     prompt_tokens: int | None = Field(description="Of all that was asked for the text", examples=[211])
     critique_tokens: int | None = Field(examples=[34])
     tokens: int | None = Field(examples=[11])

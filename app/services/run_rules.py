@@ -39,7 +39,7 @@ from app.rlaif.sweep import candidates
 from app.services import gates, people_rules
 from app.services.evaluator_rules import rating_judges, require_evaluators
 from app.services.task_rules import require_tasks
-from app.services.warm_start_rules import require_teachable
+from app.services.warm_start_rules import critic_of, require_teachable
 from app.storage import ArtifactStore
 
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
@@ -112,6 +112,7 @@ def require_priced(session: Session, plan: Plan, prices: PriceTable) -> None:
     asked["evaluation_judge"] = plan.evaluation_judge if plan.evaluates else None
     if plan.evaluates:
         asked |= rating_judges(session, plan.prompt_set.project_id, plan.recipe)
+    asked["recipe.warm_start.critic"] = critic_of(session, plan.recipe, project_id=plan.prompt_set.project_id)
     for field, judge in asked.items():
         for id_ in asked_ids(session, judge.id if judge else None):
             member = session.get_one(Judge, id_)
@@ -369,14 +370,16 @@ def _context_window(store: ArtifactStore, model: Model) -> int | None:
 
 
 def _require_independence(session: Session, plan: Plan) -> None:
-    judge, measuring = plan.judge, plan.evaluation_judge
-    if not (plan.teaches and plan.evaluates and judge and measuring):
+    critic = critic_of(session, plan.recipe, project_id=plan.prompt_set.project_id)
+    teaching = [one for one in (plan.judge if plan.teaches else None, critic) if one is not None]
+    measuring = plan.evaluation_judge
+    if not (teaching and plan.evaluates and measuring):
         return
     asked, asked_later = (with_teachers(session, asked_of(session, one)) for one in (judge, measuring))
     if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
         return
     raise CircularEvaluation(
-        f"judge {judge.name!r} labels the training data or rewards the policy, and evaluation judge "
+        f"judge {names} labels the training data, criticises it or rewards the policy, and evaluation judge "
         f"{measuring.name!r} is the same instrument or has one in common with it, which would reward its own taste: "
         "name another one, or set allow_circular_evaluation",
         field="evaluation_judge",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app.db.models import PromptSet, RubricRevision
+from app.db.models import Judge, PromptSet, RubricRevision
 from app.errors import InvalidInput
-from app.repositories import run_parts
+from app.repositories import judges, run_parts
 from app.rlaif.recipe import Recipe
 from app.rlaif.rubric import Rubric
-from app.rlaif.warm_start import Demonstrations, DemonstrationsConfig
+from app.rlaif.warm_start import ConstitutionalConfig, Demonstrations, DemonstrationsConfig
+
+ENDPOINTS = ("openai", "anthropic")
 
 
 class WarmStartRefused(InvalidInput):
@@ -27,6 +29,23 @@ def require_teachable(
         _require_demonstrations(session, prompt_set, config.demonstrations)
     else:
         _require_principles(rubric)
+        critic_of(session, recipe, project_id=prompt_set.project_id)
+
+
+def critic_of(session: Session, recipe: Recipe, *, project_id: str) -> Judge | None:
+    """The judge whose endpoint criticises, where one is named. Raises WarmStartRefused."""
+    config = recipe.warm_start
+    if not isinstance(config, ConstitutionalConfig) or config.critic is None:
+        return None
+    found = judges.get(session, project_id, config.critic)
+    if found is None or found.kind not in ENDPOINTS:
+        what = "is no judge of this project" if found is None else f"is of kind {found.kind!r}, which writes no text"
+        raise WarmStartRefused(
+            f"recipe.warm_start.critic {config.critic!r} {what}: name a judge of kind {' or '.join(ENDPOINTS)}, or "
+            "leave it out and the base model criticises itself",
+            field="recipe.warm_start.critic",
+        )
+    return found
 
 
 def _require_demonstrations(session: Session, prompt_set: PromptSet, wanted: Demonstrations) -> None:

@@ -16,6 +16,8 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+ENDINGS = ("stop", "length", "no_room", "no_critique")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -28,8 +30,8 @@ def upgrade() -> None:
         sa.Column("step", sa.SmallInteger(), nullable=False),
         sa.Column("principle", sa.Text(), nullable=True),
         sa.Column("critique", sa.Text(), nullable=True),
-        sa.Column("text", sa.Text(), nullable=False),
-        _one_of("finish_reason", ("stop", "length", "no_room")),
+        sa.Column("text", sa.Text(), nullable=True),
+        _one_of("finish_reason", ENDINGS, nullable=True),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("critique_tokens", sa.Integer(), nullable=True),
         sa.Column("tokens", sa.Integer(), nullable=True),
@@ -37,9 +39,14 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("(step = 0) = (principle IS NULL)", name=op.f("ck_revisions_revisions_have_principles")),
-        sa.CheckConstraint("finish_reason <> 'no_room' OR step > 0", name=op.f("ck_revisions_answers_have_room")),
+        sa.CheckConstraint(
+            "finish_reason IN ('stop', 'length') OR step > 0", name=op.f("ck_revisions_answers_are_written")
+        ),
+        sa.CheckConstraint("(finish_reason IS NULL) = (text IS NULL)", name=op.f("ck_revisions_what_ended_has_text")),
         sa.CheckConstraint("split IN ('train', 'held_out')", name=op.f("ck_revisions_split")),
-        sa.CheckConstraint("finish_reason IN ('stop', 'length', 'no_room')", name=op.f("ck_revisions_ending")),
+        sa.CheckConstraint(
+            "finish_reason IN ('stop', 'length', 'no_room', 'no_critique')", name=op.f("ck_revisions_ending")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revisions")),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_revisions_project_id"), ondelete="CASCADE"
@@ -55,9 +62,9 @@ def _id(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.String(length=64, collation="C"), nullable=False)
 
 
-def _one_of(name: str, values: tuple[str, ...]) -> sa.Column[str]:
+def _one_of(name: str, values: tuple[str, ...], *, nullable: bool = False) -> sa.Column[str]:
     kind = sa.Enum(*values, name=name, native_enum=False, create_constraint=False, length=32)
-    return sa.Column(name, kind, nullable=False)
+    return sa.Column(name, kind, nullable=nullable)
 
 
 def downgrade() -> None:

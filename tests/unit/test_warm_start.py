@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.rlaif.critique import Critic, CritiqueExample, Outcome, draw_principle, outcome
+from app.rlaif.critique import CritiqueExample, Dialogue, Ending, Outcome, draw_principle, outcome
 from app.rlaif.evidence import WarmStartMetrics
 from app.rlaif.pipeline import Inputs, PhaseName, Queue, phases, plan
 from app.rlaif.recipe import Recipe, StageKind
@@ -20,7 +20,7 @@ from app.rlaif.warm_start_blocks import warm_start_blocks
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is {principle}?"}]
 SHOWN = CritiqueExample(prompt="Hi", answer="No.", principle="Be kind.", critique="Unkind.", revision="Hello!")
-CRITIC = Critic("Criticise by {principle}.", "Revise by {principle}.")
+CRITIC = Dialogue("Criticise by {principle}.", "Revise by {principle}.")
 INPUTS = Inputs(train_prompts=5, held_out_prompts=3, judge_is_local=False, evaluation_judge_is_local=False)
 
 
@@ -51,7 +51,7 @@ class TestCritic:
         ]
 
     def test_examples_stand_behind_the_system_message(self) -> None:
-        shown = Critic(CRITIC.critique_request, CRITIC.revision_request, (SHOWN,))
+        shown = Dialogue(CRITIC.critique_request, CRITIC.revision_request, (SHOWN,))
         said = shown.critique(ASKED, "An answer.", "Be brief.")
         assert said[0] == ASKED[0]
         assert [turn["content"] for turn in said[1:7]] == [
@@ -81,23 +81,24 @@ class TestPrinciples:
 
 class TestOutcome:
     @pytest.mark.parametrize(
-        ("texts", "complete", "expected"),
+        ("texts", "ending", "expected"),
         [
-            ([], True, Outcome.NOT_ANSWERED),
-            (["Salt."], False, Outcome.NO_ROOM),
-            ([" "], True, Outcome.EMPTY),
-            (["Salt.", "\n"], True, Outcome.EMPTY),
-            (["Salt.", "A mineral.", " Salt.\n"], True, Outcome.UNCHANGED),
-            (["Salt.", "I'm sorry, but no."], True, Outcome.REFUSAL),
-            (["I cannot help.", "Salt is a mineral."], True, Outcome.REVISED),
-            (["Salt.", "A mineral."], False, Outcome.REVISED),
+            ([], None, Outcome.NOT_ANSWERED),
+            (["Salt."], Ending.NO_ROOM, Outcome.NO_ROOM),
+            (["Salt."], Ending.NO_CRITIQUE, Outcome.NO_CRITIQUE),
+            ([" "], Ending.STOP, Outcome.EMPTY),
+            (["Salt.", "\n"], Ending.STOP, Outcome.EMPTY),
+            (["Salt.", "A mineral.", " Salt.\n"], Ending.LENGTH, Outcome.UNCHANGED),
+            (["Salt.", "I'm sorry, but no."], Ending.STOP, Outcome.REFUSAL),
+            (["I cannot help.", "Salt is a mineral."], Ending.STOP, Outcome.REVISED),
+            (["Salt.", "A mineral."], Ending.NO_ROOM, Outcome.REVISED),
         ],
     )
-    def test_the_last_revision_counts(self, texts: list[str], complete: bool, expected: Outcome) -> None:
-        assert outcome(texts, complete=complete) is expected
+    def test_the_last_revision_counts(self, texts: list[str], ending: Ending | None, expected: Outcome) -> None:
+        assert outcome(texts, ending) is expected
 
     def test_what_is_dropped_is_the_recipes_choice(self) -> None:
-        always = {Outcome.EMPTY, Outcome.NO_ROOM, Outcome.NOT_ANSWERED}
+        always = {Outcome.EMPTY, Outcome.NO_ROOM, Outcome.NO_CRITIQUE, Outcome.NOT_ANSWERED}
         assert ConstitutionalConfig().left_out() == always
         chosen = ConstitutionalConfig.model_validate({"unchanged": "drop", "refusals": "drop"}).left_out()
         assert chosen == always | {Outcome.UNCHANGED, Outcome.REFUSAL}

@@ -39,6 +39,7 @@ from app.rlaif.statistics import distribution, length_difference, win_rate
 from app.rlaif.task_evidence import TaskResult
 from app.services.measuring import taught_or_asked
 from app.services.run_rules import is_circular, weights_of, with_teachers
+from app.services.warm_start_rules import critic_of
 from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
@@ -292,7 +293,9 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
     with context.read() as session:
         run = session.get_one(Run, context.work.run_id)
         rubric = session.get(RubricRevision, run.rubric_revision_id) if run.rubric_revision_id else None
+        critic = critic_of(session, context.work.recipe, project_id=context.work.project_id)
         asked = [session.get_one(Judge, row.id) for row in (*labelling, *rewarding)]
+        asked += [] if critic is None else [critic]
         asked += taught_or_asked(session, context.work.recipe.measure)
         asked_later = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
         judges, measuring = with_teachers(session, asked), with_teachers(session, asked_later)

@@ -18,6 +18,7 @@ from app.repositories.run_inputs import ModelRow, members
 from app.repositories.units import add_missing
 from app.rlaif.recipe import Recipe, StageKind
 from app.rlaif.sweep import candidates
+from app.rlaif.warm_start import ConstitutionalConfig
 from app.storage import ArtifactStore, Manifest
 from workers.stages.alarms import raised
 from workers.stages.card import write_card
@@ -57,7 +58,7 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     key = f"{folder}/{work.shard_id}-{work.token}"
     store = ArtifactStore(context.settings.artifacts_dir)
     learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
-    learned_from |= _taught(trained.demonstrations)
+    learned_from |= _taught(work.recipe, trained.demonstrations)
     trained = replace(trained, metrics=trained.metrics | {"alarms": raised(context)})
     clean = _without_state(trained.directory)
     write_card(
@@ -121,12 +122,13 @@ def _backbone(model: ModelRow | None) -> dict[str, Any]:
     return {} if model is None else {"backbone": model.id, "backbone_digest": model.digest}
 
 
-def _taught(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
-    """What was learned from demonstrations alone, no judge has had a say in."""
+def _taught(recipe: Recipe, demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """In what was learned from demonstrations no judge has had a say but one that criticised them."""
     if not demonstrations:
         return {}
+    critic = recipe.warm_start.critic if isinstance(recipe.warm_start, ConstitutionalConfig) else None
     return {
-        "judges": [],
+        "judges": [] if critic is None else [critic],
         "demonstrations": len(demonstrations),
         "demonstrations_digest": digest_of_demonstrations(demonstrations),
     }

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from app.db.ids import Kind, new_id
 from app.db.models import RevisedAnswer
 from app.repositories.prompts import PromptRow
-from app.repositories.revisions import revisions_of
+from app.repositories.revisions import RevisionRow, add_revised, revisions_of
+from app.repositories.run_inputs import judge_row
 from app.repositories.units import add_missing
 from app.rlaif.critique import Ending, draw_principle
 from app.rlaif.seeds import derive_seed
 from app.rlaif.warm_start import ConstitutionalConfig
 from workers.sampling.engine import SampledCompletion, SampleRequest, SamplingStopped
 from workers.stages.contract import StageContext, StageOutcome
+from workers.stages.critic import OpenCritique, consult
 from workers.stages.inputs import StageInputs, shard_prompts, stopped
 from workers.stages.room import Room
 from workers.stages.tokens import Tokenizer
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Asked = Sequence[tuple["_Task", Sequence[dict[str, Any]]]]
 """Tasks, and the messages that the model is asked for each."""
+
+_REVISED = ("id", "text", "finish_reason", "prompt_tokens", "tokens", "seed")
 
 
 def revise_shard(context: StageContext, inputs: StageInputs, config: ConstitutionalConfig) -> StageOutcome:
@@ -43,18 +47,30 @@ def revise_shard(context: StageContext, inputs: StageInputs, config: Constitutio
     prompts = [prompt for block in blocks for prompt in room.admit(block)]
     metrics = room.metrics()
     writer = _Writer(context, inputs, config, tokenizer)
+    with context.read() as session:
+        critic = None if config.critic is None else judge_row(session, config.critic)
     for step in range(config.revisions + 1):
+        if step and critic is not None:
+            consult(context, critic, writer.open_questions(step, prompts))
         writer.take(step, prompts)
     return StageOutcome(context.work.payload["limit"], metrics)
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is to be written in one step of one prompt: an answer, or by a principle a revision of `answer`."""
+    """What is to be written in one step of one prompt: an answer, or by a principle a revision of `answer`.
+
+    `criticised` is the stored row of a step whose critique was paid for.
+    """
 
     prompt: PromptRow
     answer: str = ""
     principle: str = ""
+    criticised: RevisionRow | None = None
+
+    @property
+    def critique(self) -> str | None:
+        return None if self.criticised is None else self.criticised.critique
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +94,7 @@ class _Writer:
     ) -> None:
         self._context = context
         self._storage_key = inputs.base_model().storage_key
-        self._critic = config.critic()
+        self._dialogue = config.dialogue()
         self._principles = inputs.rubric().principles
         self._tokenizer = tokenizer
         self._steps = config.revisions + 1
@@ -95,47 +111,68 @@ class _Writer:
         size, whole = self._context.work.recipe.sample.batch_size, len(prompts)
         for start in range(0, len(tasks), size):
             batch = tasks[start : start + size]
-            rows = self._answered(batch) if step == 0 else self._revised(step, batch)
-            with self._context.transaction() as session:
-                add_missing(session, RevisedAnswer, rows)
+            self._store(self._answered(batch) if step == 0 else self._revised(step, batch))
             left = len(tasks) - start - len(batch)
             self._context.progress.report((step + 1) * whole - left, self._steps * whole, {})
 
+    def open_questions(self, step: int, prompts: Sequence[PromptRow]) -> list[OpenCritique]:
+        """What is to be asked of another critic for a step, and the row that holds its answer."""
+        return [
+            OpenCritique(self._dialogue.critique(*self._case(task)), self._row(task, step))
+            for task in self._missing(step, prompts)
+            if task.criticised is None
+        ]
+
     def _missing(self, step: int, prompts: Sequence[PromptRow]) -> list[_Task]:
-        """The step's tasks without a stored row, shortest prompts first."""
+        """The step's tasks without a stored end, shortest prompts first."""
         with self._context.read() as session:
             known = revisions_of(session, self._context.work.run_id, prompt_ids=[prompt.id for prompt in prompts])
-        tasks = []
-        for prompt in prompts:
-            steps = known.get(prompt.id, [])
-            before = steps[step - 1].text if 0 < step <= len(steps) else ""
-            if len(steps) <= step and (step == 0 or before.strip()):
-                tasks.append(_Task(prompt, before, self._principle(prompt, step)) if step else _Task(prompt))
+        tasks = [task for prompt in prompts if (task := self._task(step, prompt, known.get(prompt.id, [])))]
         return sorted(tasks, key=lambda task: self._tokens(task.prompt, task.prompt.messages))
 
-    def _principle(self, prompt: PromptRow, step: int) -> str:
-        seed = self._context.work.recipe.seed
-        return draw_principle(self._principles, seed=seed, prompt=prompt.external_id, step=step)
+    def _task(self, step: int, prompt: PromptRow, steps: Sequence[RevisionRow]) -> _Task | None:
+        """None for a prompt that has the step, or whose answer ended before it."""
+        if step == 0:
+            return None if steps else _Task(prompt)
+        criticised = steps[step] if step < len(steps) else None
+        before = steps[step - 1].text if step <= len(steps) else None
+        if before is None or not before.strip() or (criticised is not None and criticised.text is not None):
+            return None
+        principle = draw_principle(
+            self._principles, seed=self._context.work.recipe.seed, prompt=prompt.external_id, step=step
+        )
+        return _Task(prompt, before, principle, criticised)
 
-    def _answered(self, tasks: Sequence[_Task]) -> list[dict[str, Any]]:
-        requests = [(task, task.prompt.messages) for task in tasks]
-        drawn = self._draw("answer", 0, requests)
-        return [self._row(task, 0, drawn[task.prompt.id]) for task in tasks]
+    def _answered(self, tasks: Sequence[_Task]) -> list[tuple[_Task, dict[str, Any]]]:
+        drawn = self._draw("answer", 0, [(task, task.prompt.messages) for task in tasks])
+        return [(task, self._row(task, 0) | _text(drawn[task.prompt.id])) for task in tasks]
 
-    def _revised(self, step: int, tasks: Sequence[_Task]) -> list[dict[str, Any]]:
+    def _revised(self, step: int, tasks: Sequence[_Task]) -> list[tuple[_Task, dict[str, Any]]]:
         """Rows of all tasks: where critique or revision would not fit into the window, they say so."""
-        asked = [(task, self._critic.critique(task.prompt.messages, task.answer, task.principle)) for task in tasks]
-        critiques = self._draw("critique", step, asked)
+        asked = [(task, self._dialogue.critique(*self._case(task))) for task in tasks if task.critique is None]
+        drawn = self._draw("critique", step, asked)
+        critiques = {task.prompt.id: task.critique for task in tasks if task.critique is not None}
+        critiques |= {id_: critique.text for id_, critique in drawn.items()}
         wanted = [
-            (task, self._critic.revision(task.prompt.messages, task.answer, task.principle, written.text))
+            (task, self._dialogue.revision(*self._case(task), critiques[task.prompt.id]))
             for task in tasks
-            if (written := critiques.get(task.prompt.id)) is not None
+            if task.prompt.id in critiques
         ]
         revisions = self._draw("revision", step, wanted)
         return [
-            self._row(task, step, revisions.get(task.prompt.id), critique=critiques.get(task.prompt.id))
+            (task, self._row(task, step) | _critique(drawn.get(task.prompt.id)) | _text(revisions.get(task.prompt.id)))
             for task in tasks
         ]
+
+    @staticmethod
+    def _case(task: _Task) -> tuple[Sequence[dict[str, Any]], str, str]:
+        return task.prompt.messages, task.answer, task.principle
+
+    def _store(self, rows: Sequence[tuple[_Task, dict[str, Any]]]) -> None:
+        """What was criticised elsewhere has its row already, and keeps its critique."""
+        with self._context.transaction() as session:
+            add_missing(session, RevisedAnswer, [row for task, row in rows if task.criticised is None])
+            add_revised(session, [{name: row[name] for name in _REVISED} for task, row in rows if task.criticised])
 
     def _draw(self, what: str, step: int, asked: Asked) -> dict[str, SampledCompletion]:
         """By prompt id; what leaves no room for an answer is absent. Raises GiveBack when asked to stop."""
@@ -166,24 +203,34 @@ class _Writer:
     def _tokens(self, prompt: PromptRow, messages: Sequence[dict[str, Any]]) -> int:
         return self._tokenizer.count_prompt(replace(prompt, messages=list(messages)))
 
-    def _row(
-        self, task: _Task, step: int, written: SampledCompletion | None, critique: SampledCompletion | None = None
-    ) -> dict[str, Any]:
+    def _row(self, task: _Task, step: int) -> dict[str, Any]:
+        """The columns that name a step, without what was written in it."""
         work = self._context.work
         return {
-            "id": new_id(Kind.REVISED_ANSWER),
+            "id": new_id(Kind.REVISED_ANSWER) if task.criticised is None else task.criticised.id,
             "project_id": work.project_id,
             "run_id": work.run_id,
             "split": task.prompt.split.value,
             "prompt_id": task.prompt.id,
             "step": step,
             "principle": task.principle or None,
-            "critique": critique and critique.text,
-            "text": written.text if written else "",
-            "finish_reason": Ending(written.finish_reason).value if written else Ending.NO_ROOM.value,
-            "prompt_tokens": written and written.prompt_token_count,
-            "critique_tokens": critique and critique.token_count,
-            "tokens": written and written.token_count,
-            "critique_seed": critique and critique.seed,
-            "seed": written and written.seed,
+            **_critique(None),
         }
+
+
+def _critique(written: SampledCompletion | None) -> dict[str, Any]:
+    return {
+        "critique": written and written.text,
+        "critique_tokens": written and written.token_count,
+        "critique_seed": written and written.seed,
+    }
+
+
+def _text(written: SampledCompletion | None) -> dict[str, Any]:
+    return {
+        "text": written.text if written else "",
+        "finish_reason": Ending(written.finish_reason).value if written else Ending.NO_ROOM.value,
+        "prompt_tokens": written and written.prompt_token_count,
+        "tokens": written and written.token_count,
+        "seed": written and written.seed,
+    }

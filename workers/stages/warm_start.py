@@ -24,6 +24,8 @@ from workers.training.contracts import Demonstration
 SHOWN = 5
 """Revised answers that the report shows."""
 
+WRITTEN = (Ending.STOP, Ending.LENGTH)
+
 NO_DEMONSTRATION = "no_demonstration"
 """Why a prompt gave no example: it brings none."""
 
@@ -140,24 +142,24 @@ def _add_revised(
 ) -> None:
     for prompt in prompts:
         rows = steps.get(prompt.id, ())
-        written = [row for row in rows if row.finish_reason is not Ending.NO_ROOM]
-        ended = outcome([row.text for row in written], complete=len(written) == len(rows))
+        written = [(row, row.text) for row in rows if row.text is not None and row.finish_reason in WRITTEN]
+        ended = outcome([text for _, text in written], rows[-1].finish_reason if rows else None)
         found.outcomes[ended.value] += 1
         if ended in recipe.left_out():
             found.left_out[ended.value] += 1
             continue
-        found.add(prompt, written[-1].text, finished=written[-1].finish_reason is Ending.STOP)
+        last, text = written[-1]
+        found.add(prompt, text, finished=last.finish_reason is Ending.STOP)
         if len(found.shown) < SHOWN:
-            found.shown.append(_shown(prompt, written))
+            found.shown.append(_shown(prompt, last, before=written[0][1], after=text))
 
 
-def _shown(prompt: PromptRow, written: Sequence[RevisionRow]) -> RevisionExample:
-    last = written[-1]
+def _shown(prompt: PromptRow, last: RevisionRow, *, before: str, after: str) -> RevisionExample:
     return RevisionExample(
         prompt_id=prompt.external_id,
         prompt=prompt.messages,
         principle=last.principle or "",
         critique=last.critique or "",
-        before=written[0].text,
-        after=last.text,
+        before=before,
+        after=after,
     )

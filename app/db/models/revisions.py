@@ -18,7 +18,8 @@ class RevisedAnswer(Base):
         UniqueConstraint("run_id", "prompt_id", "step", name="uq_revisions_unit"),
         Index(None, "run_id", "id"),
         CheckConstraint("(step = 0) = (principle IS NULL)", name="revisions_have_principles"),
-        CheckConstraint("finish_reason <> 'no_room' OR step > 0", name="answers_have_room"),
+        CheckConstraint("finish_reason IN ('stop', 'length') OR step > 0", name="answers_are_written"),
+        CheckConstraint("(finish_reason IS NULL) = (text IS NULL)", name="what_ended_has_text"),
     )
 
     id: Mapped[Id]
@@ -28,9 +29,9 @@ class RevisedAnswer(Base):
     prompt_id: Mapped[Ref] = mapped_column(ForeignKey("prompts.id"))
     step: Mapped[int] = mapped_column(SmallInteger)
     principle: Mapped[Long | None]
-    critique: Mapped[Long | None]  # None for step 0, and where there was no room for one
-    text: Mapped[Long]  # empty where there was no room for a revision
-    finish_reason: Mapped[Ending] = mapped_column(enum_column(Ending))
+    critique: Mapped[Long | None]  # None for step 0, and where there is none
+    text: Mapped[Long | None]  # None between a paid critique and the revision; empty where there is no revision
+    finish_reason: Mapped[Ending | None] = mapped_column(enum_column(Ending))
     prompt_tokens: Mapped[int | None] = mapped_column(Integer)  # of what was asked for the text
     critique_tokens: Mapped[int | None] = mapped_column(Integer)
     tokens: Mapped[int | None] = mapped_column(Integer)

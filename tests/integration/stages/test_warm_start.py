@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ import pytest
 from app.db.models import Checkpoint, CheckpointKind, Completion, Prompt, RevisedAnswer, Run, RunStatus, Split
 from app.rlaif.critique import CRITIQUE_REQUEST, Ending, draw_principle
 from app.rlaif.recipe import StageKind
+from app.rlaif.rendering import prompt_hash
+from tests.integration.stages.endpoint import RunningJudge
 from tests.integration.stages.in_process import Watch
 from tests.integration.stages.world import EXAMPLES, World, example_prompts
+from tests.scripted_judge import Script, ScriptedJudge
 from workers.stages.contract import GiveBack
 
 PRINCIPLES = ["Prefer the answer that thanks the person.", "Prefer the answer that is {short} and {principle} clear."]
@@ -155,6 +160,73 @@ class TestRevisions:
         assert run.error["code"] == "no_training_data"
         endings = {step: row.finish_reason for (_, step), row in steps(world, run.id).items()}
         assert endings[1] is Ending.NO_ROOM
+
+
+class Critic(ScriptedJudge):
+    """Says something else about each answer."""
+
+    def _replied(self, body: dict[str, Any]) -> tuple[str, dict[str, float] | None]:
+        return f"It falls short: {prompt_hash(body['messages'])[:8]}.", None
+
+
+@pytest.fixture
+def endpoint() -> Iterator[RunningJudge]:
+    with RunningJudge(Critic()) as running:
+        yield running
+
+
+class TestCritic:
+    @staticmethod
+    def recipe(world: World, endpoint: RunningJudge, **spec: Any) -> dict[str, Any]:
+        critic = world.add_judge(endpoint.spec(**spec))
+        return REVISED | {"warm_start": REVISED["warm_start"] | {"critic": critic}}
+
+    def test_an_endpoint_criticises_and_the_base_model_revises(
+        self, world: World, prompt_set: str, endpoint: RunningJudge
+    ) -> None:
+        recipe = self.recipe(world, endpoint)
+        run = world.drive(world.add_run(recipe, prompt_set))
+        assert (run.status, run.error) == (RunStatus.SUCCEEDED, None)
+        found = steps(world, run.id)
+        revised = [row for (_, step), row in found.items() if step > 0]
+        assert len(revised) == len(endpoint.judge.calls) > 7
+        for row in revised:
+            assert (row.critique or "").startswith("It falls short: ")
+            assert (row.text is None, row.critique_tokens, row.critique_seed) == (False, 1, None)
+        sent = endpoint.judge.bodies[0]["messages"]
+        assert (sent[-2]["role"], sent[-1]["role"]) == ("assistant", "user")
+        assert sent[-1]["content"].startswith("Read your last answer again")
+        stage = world.stage(run.id, StageKind.WARM_START)
+        assert (stage.judge_calls, stage.judge_usd > 0) == (len(revised), True)
+        assert warm_start(world, run.id).lineage["judges"] == [recipe["warm_start"]["critic"]]
+
+    def test_a_run_that_is_killed_pays_for_no_critique_twice(
+        self, world: World, prompt_set: str, endpoint: RunningJudge
+    ) -> None:
+        recipe = self.recipe(world, endpoint, max_concurrency=1)
+        undisturbed = world.drive(world.add_run(recipe, prompt_set))
+        asked = len(endpoint.judge.calls)
+        run_id = world.add_run(recipe, prompt_set)
+        kills = world.drive_killed(run_id)
+        expected = {unit: content(row) for unit, row in steps(world, undisturbed.id).items()}
+        assert {unit: content(row) for unit, row in steps(world, run_id).items()} == expected
+        paid = world.stage(run_id, StageKind.WARM_START).judge_calls
+        assert paid == asked
+        assert asked <= len(endpoint.judge.calls) - asked <= asked + kills  # one was in flight at each kill
+
+    def test_what_it_does_not_criticise_ends_there(self, world: World, prompt_set: str, endpoint: RunningJudge) -> None:
+        endpoint.judge.script = Script(deque(["empty"]), repeat=True)
+        run = world.drive(world.add_run(self.recipe(world, endpoint), prompt_set))
+        found = steps(world, run.id)
+        assert {row.finish_reason for (_, step), row in found.items() if step} == {Ending.NO_CRITIQUE}
+        assert {step for _, step in found} == {0, 1}
+        assert run.error is not None
+        assert run.error["code"] == "no_training_data"
+
+    def test_a_spent_budget_pauses_the_run(self, world: World, prompt_set: str, endpoint: RunningJudge) -> None:
+        recipe = self.recipe(world, endpoint, max_concurrency=1) | {"budget": {"judge_usd": 0.05}}
+        run = world.drive(world.add_run(recipe, prompt_set))
+        assert run.status is RunStatus.PAUSED
 
 
 class TestRound:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db.models import Stage
-from tests.integration.api.runs.service import PROMPTS, RUBRIC, Client
+from tests.integration.api.runs.service import JUDGE, PROMPTS, RUBRIC, Client, Service
 
 TAUGHT = {"method": "sft"}
 REVISED = {"method": "constitutional", "revisions": 2}
@@ -84,6 +84,44 @@ class TestCreation:
     def test_more_tokens_than_the_model_reads_are_refused(self, client: Client) -> None:
         asked = client.request(recipe=recipe(**REVISED, max_length=100_000), rubric=CONSTITUTION)
         assert client.post("/v1/runs", asked, expect=422)["field"] == "recipe.warm_start.max_length"
+
+
+class TestCritic:
+    ENDPOINT = {  # noqa: RUF012  read only
+        "kind": "openai",
+        "family": "gpt",
+        "base_url": "https://93.184.216.34/v1",
+        "model": "gpt-x",
+    }
+
+    @pytest.fixture
+    def critic(self, client: Client) -> str:
+        return str(client.post("/v1/judges", {"name": "critic", "spec": self.ENDPOINT})["id"])
+
+    def ask(self, client: Client, critic: str, *, expect: int = 422, **changes: Any) -> dict[str, Any]:
+        asked = {"recipe": recipe(**REVISED, critic=critic), "rubric": CONSTITUTION} | changes
+        answer: dict[str, Any] = client.post("/v1/runs", client.request(**asked), expect=expect)
+        return answer
+
+    def test_an_endpoint_may_be_named(self, client: Client, critic: str) -> None:
+        assert self.ask(client, critic, expect=201)["recipe"]["warm_start"]["critic"] == critic
+
+    def test_nobody_else_writes_critiques(self, client: Client, service: Service) -> None:
+        checks = client.post("/v1/judges", JUDGE)["id"]
+        strange = service.client().post("/v1/judges", {"name": "critic", "spec": self.ENDPOINT})["id"]
+        for id_ in (checks, strange, "judge_none"):
+            problem = self.ask(client, id_)
+            assert (problem["code"], problem["field"]) == ("warm_start_refused", "recipe.warm_start.critic")
+
+    def test_it_has_a_price_where_there_is_a_limit(self, client: Client, critic: str) -> None:
+        limited = recipe(**REVISED, critic=critic) | {"budget": {"judge_usd": 1.0}}
+        assert self.ask(client, critic, recipe=limited)["field"] == "recipe.warm_start.critic"
+
+    def test_it_does_not_measure_what_it_taught(self, client: Client, critic: str) -> None:
+        again = {"name": "again", "spec": self.ENDPOINT}
+        assert self.ask(client, critic, evaluation_judge=again)["code"] == "circular_evaluation"
+        allowed = {"evaluation_judge": again, "allow_circular_evaluation": True}
+        assert self.ask(client, critic, expect=201, **allowed)["status"] == "queued"
 
 
 class TestEstimate:
