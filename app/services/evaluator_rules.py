@@ -29,7 +29,7 @@ def require_evaluators(session: Session, project_id: str, recipe: Recipe, *, eva
         evaluator = _evaluator(session, project_id, config, field)
         judge = _judge(session, project_id, config, field) if config.judge else evaluation_judge
         if judge is not None:
-            _require_rating(judge, evaluator, f"{field}.judge")
+            _require_rating(judge, evaluator, f"{field}.judge", named=config.judge is not None)
 
 
 def rating_judges(session: Session, project_id: str, recipe: Recipe) -> dict[str, Judge]:
@@ -64,8 +64,14 @@ def _judge(session: Session, project_id: str, config: EvaluatorConfig, field: st
         raise EvaluatorRefused(f"{error.detail}: name one that GET /v1/judges lists", field=f"{field}.judge") from error
 
 
-def _require_rating(judge: Judge, evaluator: Evaluator, field: str) -> None:
+def _require_rating(judge: Judge, evaluator: Evaluator, field: str, *, named: bool) -> None:
     spec = _SPEC.validate_python(judge.spec)
+    if isinstance(spec, ChecksJudge) and spec.criteria and not named:
+        raise EvaluatorRefused(
+            f"evaluation judge {judge.name!r} goes by checks of its own and would not read evaluator "
+            f"{evaluator.name!r}: name the evaluator's judge, this one too where it is the classifier you mean",
+            field=field,
+        )
     if isinstance(spec, ChecksJudge):
         criteria = spec.criteria or evaluator.rubric.criteria
         if all(criterion.check is None for criterion in criteria):

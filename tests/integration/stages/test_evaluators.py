@@ -50,7 +50,7 @@ def rated(world: World) -> Rated:
     evaluators = (
         {"name": "toxicity", "judge": classifier, "threshold": 5.0},
         {"name": "groundedness", "judge": classifier},
-        {"name": "near", "rubric": own},
+        {"name": "near", "rubric": own, "judge": world.judge},
     )
     gates = {"maximum_evaluator_regression": {"toxicity": 9.0, "groundedness": 0.0}}
     prompt_set = world.add_prompts(prompts)
