@@ -17,6 +17,7 @@ from app.rlaif.report_text import text_of
 from app.rlaif.training import LoraConfig
 from app.rlaif.warm_start import ConstitutionalConfig, Demonstrations, DemonstrationsConfig, demonstration
 from app.rlaif.warm_start_blocks import warm_start_blocks
+from tests.unit.test_report import codes
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is {principle}?"}]
 SHOWN = CritiqueExample(prompt="Hi", answer="No.", principle="Be kind.", critique="Unkind.", revision="Hello!")
@@ -179,25 +180,44 @@ class TestRecipe:
         assert [phase.name for phase in phases(StageKind.WARM_START, recipe(method="sft"), INPUTS)] == [PhaseName.TRAIN]
 
 
-def test_the_report_shows_what_became_of_the_answers() -> None:
+def measured(**changes: Any) -> dict[str, Any]:
     likelihood = {"nll": 2.0, "perplexity": 7.39, "tokens": 90, "answers": 4}
     shown = {"prompt_id": "kites-1", "prompt": ASKED, "principle": "Be kind.", "critique": "# Not a heading"}
-    found = WarmStartMetrics.model_validate(
-        {
-            "method": "constitutional",
-            "prompts": 10,
-            "examples": 8,
-            "cut_examples": 1,
-            "left_out": {"empty": 2},
-            "outcomes": {"revised": 8, "empty": 2},
-            "before": likelihood,
-            "after": likelihood | {"nll": 1.5, "perplexity": 4.48},
-            "shown": [shown | {"before": "Old.", "after": "New."}],
-            "resumed_from": None,
-            "rejected_states": [],
-        }
+    return {
+        "method": "constitutional",
+        "prompts": 10,
+        "examples": 8,
+        "cut_examples": 1,
+        "left_out": {"empty": 2},
+        "outcomes": {"revised": 6, "refusal": 2, "empty": 2},
+        "before": likelihood,
+        "after": likelihood | {"nll": 1.5, "perplexity": 4.48},
+        "shown": [shown | {"before": "Old.", "after": "New."}],
+        "resumed_from": None,
+        "rejected_states": [],
+        **changes,
+    }
+
+
+class TestReport:
+    def test_shows_what_became_of_the_answers(self) -> None:
+        text = text_of(warm_start_blocks(WarmStartMetrics.model_validate(measured())))
+        for part in ("8 of 10 train prompts", "1.500 nats a token", "left out, empty", "kites-1", "Be kind.", "New."):
+            assert part in text, part
+        assert list(warm_start_blocks(None)) == []
+
+    @pytest.mark.parametrize(
+        ("code", "changes"),
+        [
+            ("few_examples", {"examples": 4, "left_out": {"empty": 6}}),
+            ("warm_start_unlearned", {"after": {"nll": 2.0, "perplexity": 7.39, "tokens": 90, "answers": 4}}),
+            ("revisions_refuse", {"outcomes": {"refusal": 6, "revised": 4}}),
+        ],
     )
-    text = text_of(warm_start_blocks(found))
-    for part in ("8 of 10 train prompts", "1.500 nats a token", "left out, empty", "kites-1", "Be kind.", "New."):
-        assert part in text, part
-    assert list(warm_start_blocks(None)) == []
+    def test_doubts(self, code: str, changes: dict[str, Any]) -> None:
+        plain = codes(reward_model=None, warm_start=measured())
+        assert codes(reward_model=None, warm_start=measured(**changes)) == [*plain, code]
+
+    def test_says_what_the_reward_model_was_measured_on(self) -> None:
+        assert "reward_model_on_base_answers" in codes(warm_start=measured())
+        assert "reward_model_on_base_answers" not in codes()
