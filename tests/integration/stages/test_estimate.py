@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import func, select
 
 from app.db.models import Judge, Run, Score, Stage, Verdict
 from app.db.session import WriteSession
-from app.rlaif.estimate import Estimate
+from app.rlaif.estimate import Estimate, JudgeEstimate
 from app.rlaif.recipe import StageKind
 from app.schemas.run import RunIn
 from app.services import estimates
@@ -41,14 +41,16 @@ def endpoint() -> Iterator[RunningJudge]:
         yield running
 
 
-def estimated(world: World, recipe: dict[str, Any], prompt_set: str, judge: str) -> Estimate:
+def estimated(
+    world: World, recipe: dict[str, Any], prompt_set: str, judge: str, *, evaluation_judge: str | None = None
+) -> Estimate:
     request = RunIn(
         name="estimated",
         rubric=world.rubric,
         prompt_set=prompt_set,
         base_model=world.model,
         judge=judge,
-        evaluation_judge=world.evaluation_judge,
+        evaluation_judge=evaluation_judge or world.evaluation_judge,
         recipe=recipe,
     )
     with world.sessions() as session:
@@ -143,6 +145,79 @@ def test_a_judge_that_rewards_answers_is_part_of_it(world: World, endpoint: Runn
     assert spent.judge_calls in (found.judges[0].calls, (12 + 2) * 2 * 2)  # where the epoch begins with its short step
     assert found.judges[0].usd is not None
     assert float(spent.judge_usd) <= found.judges[0].usd.high
+
+
+def test_a_judge_that_looks_at_a_policy_in_training_is_part_of_it(world: World, endpoint: RunningJudge) -> None:
+    online = {"method": "grpo", "steps": 10, "max_new_tokens": 24, "max_length": 256}
+    prompt_set, judge = world.add_prompts(example_prompts(train=6, held_out=5)), world.add_judge(endpoint.spec())
+
+    def looks(**health: Any) -> list[JudgeEstimate]:
+        recipe = CHAIN | {"stop_after": "policy", "policy": online | {"health": health}}
+        stages = estimated(world, recipe, prompt_set, world.judge, evaluation_judge=judge).stages
+        return next(stage.judges for stage in stages if stage.stage is StageKind.POLICY)
+
+    (found,) = looks(judge_every=4, judge_prompts=3)
+    assert found.calls == (1 + 3) * 3 * 2  # at first, after steps 4, 8 and 10; three prompts, both presentations
+    assert found.usd is not None
+    assert found.usd.expected > 0
+    assert looks() == [], "a model is asked where it is told to"
+
+
+class TestOnlineTime:
+    """By the policy's own answers: prompts and epochs say nothing of it."""
+
+    ONLINE: ClassVar[dict[str, Any]] = {
+        "method": "grpo",
+        "steps": 2,
+        "prompts_per_step": 4,
+        "completions": 2,
+        "max_new_tokens": 16,
+        "max_length": 256,
+        "reward": {"reward_model": 0.0, "judge": 1.0},
+    }
+
+    @pytest.fixture
+    def recipe(self, world: World) -> dict[str, Any]:
+        return CHAIN | {"stop_after": "policy", "policy": self.ONLINE, "judge": {"pairs": "chain"}}
+
+    def seconds(self, world: World, recipe: dict[str, Any], prompts: str, judge: str) -> float | None:
+        stages = {stage.stage: stage for stage in estimated(world, recipe, prompts, judge).stages}
+        span = stages[StageKind.POLICY].seconds
+        return None if span is None else span.expected
+
+    def test_grows_with_steps_and_answers(self, world: World, recipe: dict[str, Any]) -> None:
+        prompt_set = world.add_prompts(example_prompts(train=8, held_out=0))
+        run_id = world.add_run(recipe, prompt_set)
+        assert world.drive(run_id).error is None
+        with world.sessions.begin() as session:
+            query = select(Stage).where(Stage.run_id == run_id, Stage.kind == StageKind.POLICY)
+            session.scalars(query).one().compute_seconds = 60.0
+
+        assert self.seconds(world, recipe, prompt_set, world.judge) == 60.0
+        for changes in ({"steps": 4}, {"prompts_per_step": 8}, {"completions": 4}):
+            changed = recipe | {"policy": self.ONLINE | changes}
+            assert self.seconds(world, changed, prompt_set, world.judge) == 120.0
+        more = world.add_prompts(example_prompts(train=16, held_out=0))
+        assert self.seconds(world, recipe, more, world.judge) == 60.0
+        offline = recipe | {"policy": CHAIN["policy"]}
+        assert self.seconds(world, offline, prompt_set, world.judge) is None  # DPO's pace is another
+
+    def test_what_waits_for_a_judge_is_counted_once(
+        self, world: World, recipe: dict[str, Any], endpoint: RunningJudge
+    ) -> None:
+        """It comes on top of the pace of a run without such a judge, and is in the pace of one with it."""
+        prompt_set, judge = world.add_prompts(example_prompts(train=8, held_out=0)), world.add_judge(endpoint.spec())
+        by_model = recipe | {"policy": self.ONLINE | {"reward": {"reward_model": 1.0, "judge": 0.0}}}
+        for past, expected in ((by_model, False), (recipe, True)):
+            run_id = world.add_run(past, prompt_set, judge=judge)
+            assert world.drive(run_id).error is None
+            with world.sessions.begin() as session:
+                query = select(Stage).where(Stage.run_id == run_id, Stage.kind == StageKind.POLICY)
+                session.scalars(query).one().compute_seconds = 60.0
+            found = self.seconds(world, recipe, prompt_set, judge)
+            assert found is not None
+            assert (found == 60.0) == expected
+            assert found >= 60.0
 
 
 def test_nothing_is_stored(world: World, endpoint: RunningJudge) -> None:

@@ -40,6 +40,10 @@ SHORT = RECIPE | {
 }
 
 
+FAR = {"policy": {**SHORT["policy"], "learning_rate": 1e-3, "epochs": 4}}
+"""Surely some way from the base model after one round."""
+
+
 def recipe(**rounds: Any) -> dict[str, Any]:
     """Two rounds that go on unless told otherwise: the judge that measures prefers what was trained on."""
     return SHORT | {"rounds": {"count": 2, **rounds}}
@@ -161,7 +165,7 @@ class TestReport:
         assert {usage.round for usage in found.usage} == {0, 1}
 
     def test_a_policy_that_went_too_far_is_reported_as_held_back(self, world: World, prompts: str) -> None:
-        run = world.drive(world.add_run(recipe(maximum_kl=1e-6), prompts))
+        run = world.drive(world.add_run(recipe(maximum_kl=0.01) | FAR, prompts))
         with world.sessions() as session:
             found = reports.get(session, world.project, run.id)
 
@@ -177,13 +181,13 @@ class TestEarlyEnd:
         ("rounds", "reason"),
         [
             ({"minimum_improvement": 0.9}, "no_improvement"),
-            ({"maximum_kl": 1e-6}, "maximum_kl"),
+            ({"maximum_kl": 0.01}, "maximum_kl"),
         ],
     )
     def test_the_rest_is_skipped_and_the_run_succeeds(
         self, world: World, prompts: str, rounds: dict[str, Any], reason: str
     ) -> None:
-        run = world.drive(world.add_run(recipe(**rounds), prompts))
+        run = world.drive(world.add_run(recipe(**rounds) | FAR, prompts))
 
         assert (run.status, run.error) == (RunStatus.SUCCEEDED, None)
         assert {status for round_, _, status in stages(world, run) if round_ == 0} == {StageStatus.SUCCEEDED}
@@ -199,12 +203,13 @@ class TestEarlyEnd:
         gone = measured(world, finished)[0].divergence
         assert gone is not None
         assert gone.length_ratio is not None
-        limit = (1.0 + gone.length_ratio.value) / 2
+        limit = max(1.0, (1.0 + gone.length_ratio.value) / 2)
         run = world.drive(world.add_run(recipe(maximum_length_ratio=limit), prompts))
 
         (event,) = world.rows(Event, run.id, type="rounds.stopped")
-        assert (event.data["round"], event.data["reason"]) == (0, "maximum_length_ratio")
-        assert [row.promoted for row in policies(world, run)] == [False]
+        exceeds = gone.length_ratio.value > limit
+        assert ((event.data["round"], event.data["reason"]) == (0, "maximum_length_ratio")) == exceeds
+        assert exceeds <= (policies(world, run)[0].promoted is False)
 
 
 class TestKilled:
