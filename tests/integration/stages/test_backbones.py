@@ -48,7 +48,8 @@ def test_it_is_published_with_its_lineage_and_the_policys_template(world: World,
     assert checkpoint.lineage["backbone"] == backbone
     assert checkpoint.lineage["backbone_digest"] == world.get(Model, backbone).digest
     assert checkpoint.lineage["base_model"] == world.model
-    metrics = RewardModelMetrics.model_validate(checkpoint.metrics)
+    found = checkpoint.metrics
+    metrics = RewardModelMetrics.model_validate({name: found[name] for name in found.keys() - {"alarms"}})
     assert metrics.held_out_pairs > 0
     assert metrics.ensemble is not None
     assert metrics.ensemble.disagreement is not None

@@ -149,8 +149,9 @@ class TestCounts:
         run = world.drive(world.add_run(RECIPE | short, believed.prompt_set_id, reuse=reuse))
         assert run.status is RunStatus.SUCCEEDED
         (reward_model,) = world.rows(Checkpoint, run.id, kind=CheckpointKind.REWARD_MODEL)
-        counts = RewardModelMetrics.model_validate(world.stage(run.id, StageKind.REWARD_MODEL).metrics)
-        assert reward_model.metrics == counts.model_dump(mode="json")
+        found = world.stage(run.id, StageKind.REWARD_MODEL).metrics
+        counts = RewardModelMetrics.model_validate({name: found[name] for name in found.keys() - {"alarms"}})
+        assert reward_model.metrics == counts.model_dump(mode="json") | {"alarms": []}
         assert counts.train_pairs + counts.identical_pairs + counts.overlong_prompts == 8
         assert (counts.truncated_pairs, counts.rejected_states) == (counts.train_pairs, [])
         assert counts.held_out_pairs + counts.held_out_left_out == 2

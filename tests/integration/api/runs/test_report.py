@@ -43,7 +43,7 @@ class TestReport:
         assert report["judge"]["metrics"] == FIGURES["judge"]
         assert report["evaluation_judge"]["metrics"]["coverage"] == 1.0
         assert report["preferences"] == FIGURES["prefer"]
-        assert report["reward_model"] == {name: FIGURES["reward_model"][name] for name in report["reward_model"]}
+        assert report["reward_model"] == {name: FIGURES["reward_model"].get(name) for name in report["reward_model"]}
         assert report["examples"] == EVALUATION["examples"]
         assert report["disagreement_with_training_judge"] == 0.1
 
