@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.rlaif.calibration_evidence import CalibrationReport, JudgeFigures
-from app.rlaif.report import Caveat
+from app.rlaif.caveat import Caveat
 
 FEW_LABELS = 200
 LOW_COVERAGE = 0.95

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.rlaif.caveat import Caveat
 from app.rlaif.comparison import InvalidReason
 from app.rlaif.measured import Measured
-from app.rlaif.report import Caveat
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.rlaif.caveat import Caveat
 from app.rlaif.critique import Outcome
 from app.rlaif.evidence import EvaluationMetrics, JudgeMetrics
+from app.rlaif.findings import Findings, JudgeFacts
 from app.rlaif.judge_caveats import of_trust
-from app.rlaif.report import Caveat, Findings, JudgeFacts
 
 LOW_COVERAGE = 0.95
 LOW_CONSISTENCY = 0.7

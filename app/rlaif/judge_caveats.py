@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.rlaif.report import Caveat, Findings, JudgeFacts
+from app.rlaif.caveat import Caveat
+from app.rlaif.findings import Findings, JudgeFacts
 
 
 def of_trust(findings: Findings) -> Iterator[Caveat]:

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.rlaif.calibration_evidence import CurveBin
+from app.rlaif.caveat import Caveat
 from app.rlaif.evaluator import EvaluatorResult
 from app.rlaif.evidence import (
     BestOfN,
     Distribution,
-    EvaluationMetrics,
     Example,
-    JudgeMetrics,
     LengthDifference,
     PreferenceMetrics,
     Promotion,
@@ -30,191 +25,15 @@ from app.rlaif.evidence import (
     WarmStartMetrics,
     WinRate,
 )
+from app.rlaif.findings import Findings, JudgeFacts, Lineage, RunFacts, Sweep, TrainingCurves
 from app.rlaif.frontier import FrontierPoint, RoundsOutcome
-from app.rlaif.health import RaisedAlarm
-from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
-from app.rlaif.recipe import StageKind
-from app.rlaif.selection import Selection
 from app.rlaif.task_evidence import TaskResult
+from app.rlaif.usage import StageUsage, Usage, total
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Usage(_Part):
-    """What was consumed. A reused stage consumed nothing in the run that reuses it."""
-
-    judge_usd: float = Field(examples=[0.0421])
-    judge_calls: int = Field(examples=[2400])
-    prompt_tokens: int = Field(description="Tokens that judges read", examples=[812_000])
-    completion_tokens: int = Field(description="Tokens that judges wrote", examples=[2400])
-    answers: int = Field(description="Verdicts and scores, INVALID ones too", examples=[2400])
-    cached_answers: int = Field(description="Those of them that stored replies gave, at no cost", examples=[600])
-    saved_usd: float = Field(description="What the stored replies had cost when they were paid for", examples=[0.0105])
-    compute_seconds: float = Field(description="Worker seconds of all attempts, failed ones too", examples=[31.7])
-
-    @computed_field(description="Share of the answers that stored replies gave; null before the first", examples=[0.25])  # type: ignore[prop-decorator]
-    @property
-    def cache_hit_rate(self) -> float | None:
-        return self.cached_answers / self.answers if self.answers else None
-
-
-class StageUsage(Usage):
-    """What one stage consumed."""
-
-    round: int = Field(examples=[0])
-    stage: StageKind
-    wall_seconds: float | None = Field(description="From first start to end, or to now; null before the start")
-
-
-def total(parts: Iterable[Usage]) -> Usage:
-    """The sum."""
-    parts = list(parts)
-    return Usage(
-        judge_usd=sum(part.judge_usd for part in parts),
-        judge_calls=sum(part.judge_calls for part in parts),
-        prompt_tokens=sum(part.prompt_tokens for part in parts),
-        completion_tokens=sum(part.completion_tokens for part in parts),
-        answers=sum(part.answers for part in parts),
-        cached_answers=sum(part.cached_answers for part in parts),
-        saved_usd=sum(part.saved_usd for part in parts),
-        compute_seconds=sum(part.compute_seconds for part in parts),
-    )
-
-
-class RunFacts(_Part):
-    """Which run, and how it ended."""
-
-    id: str
-    name: str
-    status: str
-    seed: int
-    forked_from: str | None
-    measured: str | None = Field(description="Name of what was measured, where nothing was trained")
-    baseline: str | None = Field(description="Name of what that was measured against")
-    created_at: datetime
-    finished_at: datetime | None
-
-
-class CalibrationFacts(_Part):
-    """How the judge stood to people's labels, by the calibration that it is read with; what is fitted, out of fold."""
-
-    id: str
-    measured_at: datetime
-    comparisons: int
-    accuracy: Measured | None
-    prefer_longer: Measured | None
-    ece: Measured | None
-    curve: list[CurveBin] = Field(description="By tenths of confidence, how often it is right")
-
-
-class JudgeFacts(_Part):
-    """A judge and how it behaved; `metrics` is null when it did not judge.
-
-    `families` are of those who are asked, `members` the names of a panel's or cascade's judges. `calibration` is null
-    where nobody has compared the judge with people.
-    """
-
-    id: str
-    name: str
-    kind: str
-    family: str
-    families: list[str]
-    members: list[str]
-    metrics: JudgeMetrics | None
-    calibration: CalibrationFacts | None
-
-
-class RubricLineage(_Part):
-    """The rubric revision that was judged by."""
-
-    rubric_id: str
-    revision_id: str
-    name: str
-    number: int
-    content_hash: str
-
-
-class PromptSetLineage(_Part):
-    """The prompts that were asked."""
-
-    id: str
-    name: str
-    digest: str
-    train_count: int
-    held_out_count: int
-
-
-class ModelLineage(_Part):
-    """The model that the run started from."""
-
-    id: str
-    name: str
-    source: str
-    family: str
-    digest: str
-
-
-class CheckpointLineage(_Part):
-    """One of the run's checkpoints."""
-
-    id: str
-    run_id: str
-    round: int
-    kind: str
-    step: int
-    digest: str
-    size_bytes: int
-
-
-class Lineage(_Part):
-    """Everything a result was learned from, by content."""
-
-    rubric: RubricLineage | None
-    prompt_set: PromptSetLineage
-    base_model: ModelLineage | None  # None for a run that trains nothing
-    checkpoints: list[CheckpointLineage]
-    reused_stages: dict[StageKind, str] = Field(description="Stage -> the run that executed it")
-
-
-class TrainingCurves(_Part):
-    """What a training stage measured as it went, thinned evenly; a figure that a step did not have is null there."""
-
-    round: int
-    stage: StageKind
-    candidate: int = Field(description="Of a sweep; else 0")
-    steps: list[int]
-    figures: dict[str, list[float | None]] = Field(description="By name, as many values as steps")
-
-
-class Sweep(Selection):
-    """Of a round, every candidate, the one that was selected, and why."""
-
-    round: int
-
-
-class Findings(_Part):
-    """What the report is built from."""
-
-    run: RunFacts
-    lineage: Lineage
-    judge: JudgeFacts | None
-    evaluation_judge: JudgeFacts | None
-    warm_start: WarmStartMetrics | None
-    prompts_too_long: PromptsTooLong | None
-    preferences: PreferenceMetrics | None
-    pairs: PairQuality | None
-    reward_model: RewardModelMetrics | None
-    evaluation: EvaluationMetrics | None  # of the best round, where there are several
-    frontier: list[FrontierPoint]
-    rounds: RoundsOutcome | None
-    sweeps: list[Sweep]
-    curves: list[TrainingCurves]
-    alarms: list[RaisedAlarm]
-    usage: list[StageUsage]
-    request: dict[str, Any]  # the body of the request that asks for the same again
 
 
 class Headline(_Part):
@@ -225,13 +44,6 @@ class Headline(_Part):
     control: WinRate | None
     judge: str | None = Field(description="Name of the judge that measured it")
     circular: bool | None = Field(description="True when that judge also labelled the training data")
-
-
-class Caveat(_Part):
-    """A reason for doubt: `code` is stable."""
-
-    code: str
-    detail: str
 
 
 class Report(_Part):

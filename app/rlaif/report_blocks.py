@@ -9,10 +9,12 @@ from app.rlaif.blocks import Block, Heading, Items, Paragraph, Quote, Row, Table
 from app.rlaif.charts import Bars, Curve, Curves, Panel
 from app.rlaif.evaluation_blocks import evaluation_blocks
 from app.rlaif.evidence import EnsembleMetrics, Example
+from app.rlaif.findings import JudgeFacts, Lineage, TrainingCurves
 from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
-from app.rlaif.report import JudgeFacts, Lineage, Report, TrainingCurves, Usage
+from app.rlaif.report import Report
 from app.rlaif.sweep_blocks import sweep_blocks
+from app.rlaif.usage import Usage
 from app.rlaif.warm_start_blocks import warm_start_blocks
 
 PANELS = {

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table
 from app.rlaif.charts import Interval, Intervals
 from app.rlaif.evidence import LengthControlled, WinRate
+from app.rlaif.findings import Sweep
 from app.rlaif.measured import Measured
-from app.rlaif.report import Sweep
 from app.rlaif.selection import GUARDED_COHORTS, Standing
 
 HEAD = (

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Str
 from app.db.models import Run, RunKind, RunStatus
 from app.repositories.runs import RunRow
 from app.rlaif.recipe import Budget, Recipe, StageKind
-from app.rlaif.report import Usage, total
+from app.rlaif.usage import Usage, total
 from app.schemas.judge import JudgeIn
 from app.schemas.model import ModelIn
 from app.schemas.names import ResourceName

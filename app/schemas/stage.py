@@ -12,7 +12,7 @@ from app.repositories.runs import RunRow
 from app.rlaif.pipeline import PhaseName, phases
 from app.rlaif.progress import Progress
 from app.rlaif.recipe import Recipe, StageKind
-from app.rlaif.report import Usage
+from app.rlaif.usage import Usage
 
 
 class WaitingOut(BaseModel):

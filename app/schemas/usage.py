@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.rlaif.report import StageUsage, Usage
+from app.rlaif.usage import StageUsage, Usage
 
 
 class UsageOut(BaseModel):

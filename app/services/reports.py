@@ -27,15 +27,17 @@ from app.repositories import events, results
 from app.repositories.results import Provenance
 from app.repositories.run_inputs import asked_ids
 from app.repositories.runs import RunRow, thinned_metric_points
-from app.rlaif import report
+from app.rlaif import findings, report
 from app.rlaif.calibration_evidence import CalibrationReport
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import JudgeMetrics, PreferenceMetrics, RewardModelMetrics, WarmStartMetrics
+from app.rlaif.findings import CalibrationFacts, Findings, JudgeFacts, Sweep, TrainingCurves
 from app.rlaif.health import RaisedAlarm
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import Recipe, StageKind
-from app.rlaif.report import CalibrationFacts, Findings, JudgeFacts, Report, StageUsage, Sweep, TrainingCurves
+from app.rlaif.report import Report
 from app.rlaif.selection import Selection
+from app.rlaif.usage import StageUsage, total
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
@@ -59,7 +61,7 @@ def get(session: Session, project_id: str, run_id: str) -> Report:
 def usage(session: Session, project_id: str, run_id: str) -> UsageOut:
     """Raises NotFound."""
     stages = _usage(runs.get(session, project_id, run_id))
-    return UsageOut(run_id=run_id, stages=stages, total=report.total(stages))
+    return UsageOut(run_id=run_id, stages=stages, total=total(stages))
 
 
 def pair_quality(session: Session, project_id: str, run_id: str) -> PairQualityOut:
@@ -83,7 +85,7 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
     run, shown = row.run, round_reports.shown(session, row.run)
     stages, evaluation = _stages(row, round_=shown.round), shown.evaluation
     return Findings(
-        run=report.RunFacts(
+        run=findings.RunFacts(
             id=run.id,
             name=run.name,
             status=run.status,
@@ -193,11 +195,11 @@ def _calibration(session: Session, calibration_id: str) -> CalibrationFacts:
     )
 
 
-def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Lineage:
+def _lineage(session: Session, run: Run, provenance: Provenance) -> findings.Lineage:
     prompt_set = session.get_one(PromptSet, run.prompt_set_id)
-    return report.Lineage(
+    return findings.Lineage(
         rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
-        prompt_set=report.PromptSetLineage(
+        prompt_set=findings.PromptSetLineage(
             id=prompt_set.id,
             name=prompt_set.name,
             digest=prompt_set.digest,
@@ -210,16 +212,16 @@ def _lineage(session: Session, run: Run, provenance: Provenance) -> report.Linea
     )
 
 
-def _model(session: Session, model_id: str) -> report.ModelLineage:
+def _model(session: Session, model_id: str) -> findings.ModelLineage:
     model = session.get_one(Model, model_id)
-    return report.ModelLineage(
+    return findings.ModelLineage(
         id=model.id, name=model.name, source=model.source, family=model.family, digest=model.digest
     )
 
 
-def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
+def _rubric(session: Session, revision_id: str) -> findings.RubricLineage:
     revision = session.get_one(RubricRevision, revision_id)
-    return report.RubricLineage(
+    return findings.RubricLineage(
         rubric_id=revision.rubric_id,
         revision_id=revision.id,
         name=session.get_one(Rubric, revision.rubric_id).name,
@@ -228,10 +230,10 @@ def _rubric(session: Session, revision_id: str) -> report.RubricLineage:
     )
 
 
-def _checkpoints(session: Session, provenance: Provenance) -> list[report.CheckpointLineage]:
+def _checkpoints(session: Session, provenance: Provenance) -> list[findings.CheckpointLineage]:
     """Of each stage that counts for this run, what it published."""
     return [
-        report.CheckpointLineage.model_validate(row, from_attributes=True)
+        findings.CheckpointLineage.model_validate(row, from_attributes=True)
         for row in results.checkpoints(session, provenance)
     ]
 

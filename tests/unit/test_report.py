@@ -15,10 +15,12 @@ from app.report_page import as_html
 from app.rlaif import report
 from app.rlaif.caveats import caveats
 from app.rlaif.evidence import EvaluationMetrics, PreferenceMetrics, RewardModelMetrics, WinRate
+from app.rlaif.findings import Findings
 from app.rlaif.pair_quality import assess
 from app.rlaif.recipe import StageKind
-from app.rlaif.report import Findings, Report, StageUsage, total
+from app.rlaif.report import Report
 from app.rlaif.report_text import as_markdown, as_text
+from app.rlaif.usage import StageUsage, total
 from tests.unit.test_pair_quality import pairs
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
