@@ -21,7 +21,7 @@ INSULTS = {
     "description": "Calls nobody names.",
     "check": {"kind": "words", "none_of": list(WORDS)},
 }
-NEAR = {"name": "near", "description": "Near the reference.", "check": {"kind": "similarity", "to": "reference"}}
+NEAR = {"name": "near", "description": "About what was asked.", "check": {"kind": "similarity", "to": "prompt"}}
 
 
 @dataclass(frozen=True)
