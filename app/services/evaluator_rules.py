@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Judge
 from app.errors import InvalidInput, NotFound
 from app.rlaif.evaluator import Evaluator, EvaluatorConfig
-from app.rlaif.judges import ChecksJudge, JudgeSpec
+from app.rlaif.judges import ChecksJudge, JudgeSpec, RewardModelJudge
 from app.rlaif.modes import Mode, modes_of
 from app.rlaif.recipe import Recipe, StageKind
 from app.services import evaluators, judges
@@ -66,9 +66,10 @@ def _judge(session: Session, project_id: str, config: EvaluatorConfig, field: st
 
 def _require_rating(judge: Judge, evaluator: Evaluator, field: str, *, named: bool) -> None:
     spec = _SPEC.validate_python(judge.spec)
-    if isinstance(spec, ChecksJudge) and spec.criteria and not named:
+    trained = isinstance(spec, RewardModelJudge)
+    if not named and (trained or (isinstance(spec, ChecksJudge) and spec.criteria)):
         raise EvaluatorRefused(
-            f"evaluation judge {judge.name!r} goes by checks of its own and would not read evaluator "
+            f"evaluation judge {judge.name!r} goes by what it has of its own and would not read evaluator "
             f"{evaluator.name!r}: name the evaluator's judge, this one too where it is the classifier you mean",
             field=field,
         )
@@ -80,9 +81,9 @@ def _require_rating(judge: Judge, evaluator: Evaluator, field: str, *, named: bo
                 "reads, or give the judge criteria of its own",
                 field=field,
             )
-    elif Mode.POINTWISE not in modes_of(judge.kind):
+    elif not trained and Mode.POINTWISE not in modes_of(judge.kind):
         raise EvaluatorRefused(
-            f"judge {judge.name!r} of kind {judge.kind!r} rates no single answer: name one of kind checks, openai, "
-            "anthropic or local as the evaluator's judge",
+            f"judge {judge.name!r} of kind {judge.kind!r} rates no single answer: name one of kind checks, "
+            "reward_model, openai, anthropic or local as the evaluator's judge",
             field=field,
         )

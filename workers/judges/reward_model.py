@@ -1,5 +1,6 @@
 """The judge that is a trained reward model: P(the first is better) = sigmoid(r(first) - r(second)).
 
+One response alone it gives 1 + 9 sigmoid(r) points: a classifier, whose scale is as well calibrated as its rewards are.
 Indifferent to presentation order by construction. Imported only in a process that may load torch.
 """
 
@@ -17,8 +18,9 @@ from app.rlaif.beliefs import lean
 from app.rlaif.comparison import InvalidReason
 from app.rlaif.judges import RewardModelJudge
 from app.rlaif.pairwise import PairQuestion
-from app.rlaif.points import sigmoid
-from app.rlaif.questions import Question
+from app.rlaif.points import POINTS, sigmoid
+from app.rlaif.pointwise import PointQuestion
+from app.rlaif.questions import PointsAnswer, Question
 from app.rlaif.rendering import Case, Response
 from workers.judges.protocol import Judged, JudgeMisconfigured
 from workers.sampling.language_model import window_of
@@ -34,6 +36,7 @@ REWARD = "reward"
 WINDOW = 8
 """Responses of so many batches are scored together: each once, sorted by length, which saves padding."""
 
+_Asked = PairQuestion | PointQuestion
 _Key = bytes
 """Of a prompt and a response to it, by their content."""
 
@@ -50,21 +53,22 @@ class TrainedJudge:
         source = iter(questions)
         while window := list(islice(source, self._spec.batch_size * WINDOW)):
             started = time.monotonic()
-            scores = self._scores([_compared(question) for question in window])
+            asked = [_asked(question) for question in window]
+            scores = self._scores(asked)
             latency_s = (time.monotonic() - started) / len(window)
-            for question in window:
-                yield self._answer(_compared(question), scores, latency_s)
+            for question in asked:
+                yield self._answer(question, scores, latency_s)
             await asyncio.sleep(0)  # a reader that shares the loop stores them before the next pass
 
     async def aclose(self) -> None:
         """The process that ran the judge ends with its shard and gives the memory back."""
 
-    def _scores(self, questions: Sequence[PairQuestion]) -> dict[_Key, float]:
+    def _scores(self, questions: Sequence[_Asked]) -> dict[_Key, float]:
         """The rewards of the responses that fit into the model's window."""
         distinct = {
             question.case.draw((response,)): (question.case, response)
             for question in questions
-            for response in (question.first, question.second)
+            for response in _responses(question)
         }
         encoded = {key: self._encoded(case, response) for key, (case, response) in distinct.items()}
         fitting = [(key, group) for key, group in encoded.items() if self._fits(group)]
@@ -91,17 +95,27 @@ class TrainedJudge:
     def _fits(self, group: PromptGroup) -> bool:
         return self._window is None or group.longest <= self._window
 
-    def _answer(self, question: PairQuestion, scores: Mapping[_Key, float], latency_s: float) -> Judged:
-        first, second = (scores.get(question.case.draw((each,))) for each in (question.first, question.second))
-        if first is None or second is None:
+    def _answer(self, question: _Asked, scores: Mapping[_Key, float], latency_s: float) -> Judged:
+        found = [scores.get(question.case.draw((each,))) for each in _responses(question)]
+        known = [score for score in found if score is not None]
+        if len(known) < len(found):
             detail = f"a response is longer with its prompt than the reward model's {self._window} tokens"
             return Judged(question.unanswered(InvalidReason.TRUNCATED), raw_text=detail, latency_s=latency_s)
+        raw_text = " ".join(f"{score:.6g}" for score in known)
+        if isinstance(question, PointQuestion):
+            points = min(POINTS) + sigmoid(known[0]) * (max(POINTS) - min(POINTS))
+            return Judged((PointsAnswer(question.unit, points, None),), raw_text=raw_text, latency_s=latency_s)
+        first, second = known
         probability = sigmoid(first - second)
         answer = question.scored(lean(probability), probability, scores={REWARD: (first, second)})
-        return Judged((answer,), raw_text=f"{first:.6g} {second:.6g}", latency_s=latency_s)
+        return Judged((answer,), raw_text=raw_text, latency_s=latency_s)
 
 
-def _compared(question: Question) -> PairQuestion:
-    if not isinstance(question, PairQuestion):
-        raise JudgeMisconfigured("a reward model compares two responses and answers no other question")
-    return question
+def _asked(question: Question) -> _Asked:
+    if isinstance(question, PairQuestion | PointQuestion):
+        return question
+    raise JudgeMisconfigured("a reward model compares two responses or rates one, and answers no other question")
+
+
+def _responses(question: _Asked) -> tuple[Response, ...]:
+    return (question.response,) if isinstance(question, PointQuestion) else (question.first, question.second)

@@ -55,7 +55,7 @@ class TestRules:
             ({"name": "kindness"}, "name", "use one of content_safety, groundedness"),
             ({"name": "mine", "rubric": "revision_x"}, "rubric", "GET /v1/rubrics"),
             ({"name": "toxicity", "judge": "judge_x"}, "judge", "GET /v1/judges"),
-            ({"name": "toxicity"}, "judge", "goes by checks of its own"),
+            ({"name": "toxicity"}, "judge", "goes by what it has of its own"),
         ],
     )
     def test_an_evaluator_that_cannot_rate_is_named(
