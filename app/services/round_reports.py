@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.db.models import Checkpoint, Evaluation, Run
+from app.db.models import Evaluation, Run
 from app.repositories import results
 from app.rlaif.evidence import EvaluationMetrics
 from app.rlaif.frontier import FrontierPoint, RoundsOutcome
@@ -64,10 +64,9 @@ def _outcome(config: RoundsConfig, figures: Sequence[RoundFigures]) -> RoundsOut
 def frontier(session: Session, run: Run) -> list[FrontierPoint]:
     """Every policy that the run has measured, by round and candidate; an endpoint's is no checkpoint of anybody's."""
     measured = [(row, row.checkpoint_id) for row in results.evaluations(session, run.id)]
-    points = [_point(session, row, checkpoint_id) for row, checkpoint_id in measured if checkpoint_id is not None]
+    points = [
+        FrontierPoint.of(_metrics(row), round_=row.round, candidate=row.candidate, checkpoint_id=checkpoint_id)
+        for row, checkpoint_id in measured
+        if checkpoint_id is not None
+    ]
     return sorted(points, key=lambda point: (point.round, point.candidate))
-
-
-def _point(session: Session, row: Evaluation, checkpoint_id: str) -> FrontierPoint:
-    candidate = session.get_one(Checkpoint, checkpoint_id).candidate
-    return FrontierPoint.of(_metrics(row), round_=row.round, candidate=candidate, checkpoint_id=checkpoint_id)
