@@ -107,6 +107,7 @@ class CheckpointLineage(_Part):
     id: str
     run_id: str
     round: int
+    candidate: int
     kind: str
     step: int
     digest: str

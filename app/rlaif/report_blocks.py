@@ -262,7 +262,9 @@ def _lineage(lineage: Lineage) -> Iterator[Row]:
     yield ("prompt set", lineage.prompt_set.name, lineage.prompt_set.digest)
     if (model := lineage.base_model) is not None:
         yield ("base model", model.name, model.digest)
+    several = any(checkpoint.candidate for checkpoint in lineage.checkpoints)
     for checkpoint in lineage.checkpoints:
-        yield (f"{checkpoint.kind} checkpoint", checkpoint.id, checkpoint.digest)
+        of_sweep = f", candidate {checkpoint.candidate}" if several and checkpoint.kind == "policy" else ""
+        yield (f"{checkpoint.kind} checkpoint{of_sweep}", checkpoint.id, checkpoint.digest)
     for stage, run_id in lineage.reused_stages.items():
         yield (f"reused {stage.value}", run_id, "-")

@@ -87,6 +87,8 @@ def _duration(seconds: float | None) -> str:
 
 def _metrics(stage: dict[str, Any]) -> str:
     metrics = stage.get("metrics") or {}
+    if candidates := metrics.get("candidates"):  # of a sweep: the last one that has begun
+        metrics = candidates[max(candidates, key=int)] | metrics
     shown = [f"{name} {metrics[name]:.3f}" for name in SHOWN if isinstance(metrics.get(name), int | float)]
     return "  ".join(shown)
 

@@ -27,12 +27,12 @@ from app.rlaif.sweep import candidates
 from tests.integration.stages.test_chain import HELD_OUT, RECIPE, TRAIN, Finished
 from tests.integration.stages.world import World, example_prompts
 
-BROKEN = {"learning_rate": 1.0, "epochs": 6, "max_grad_norm": 1000.0}
-"""Settings that leave nothing of the model: its answers are commas."""
-WORDS = {
-    "name": "words",
-    "description": "Words follow one another.",
-    "check": {"kind": "pattern", "pattern": "[a-z]+ [a-z]+ [a-z]+ ", "must_match": True},
+BROKEN = {"learning_rate": 1.0, "epochs": 4, "max_grad_norm": 1000.0, "beta": 100.0, "sft_weight": 100.0}
+"""Settings that leave nothing of the model: it says a few words over and over."""
+VARIED = {
+    "name": "varied",
+    "description": "The answer does not say the same few words over and over.",
+    "check": {"kind": "repetition", "ngram": 1, "maximum": 0.4},
 }
 SHORT = {
     "name": "short",
@@ -40,6 +40,21 @@ SHORT = {
     "weight": 0.1,
     "check": {"kind": "length", "unit": "words", "minimum": 1, "maximum": 12},
 }
+KIND = {
+    "kind": "checks",
+    "family": "kind-checks",
+    "criteria": [
+        {
+            "name": "no_insult",
+            "description": "The answer does not scold or send the person away.",
+            "check": {
+                "kind": "words",
+                "none_of": ["ugh", "duh", "silly", "wasting", "look it up", "leave me alone", "bother", "even a child"],
+            },
+        }
+    ],
+}
+"""A judge to whom a policy that has learned the rubric's politeness wins."""
 SANE, SLOW = {"learning_rate": 1e-4}, {"learning_rate": 1e-6}
 SWEEP: dict[str, Any] = RECIPE | {"sweep": {"candidates": [BROKEN, SLOW, SANE]}}
 BEFORE_POLICY = (StageKind.SAMPLE, StageKind.JUDGE, StageKind.PREFER, StageKind.REWARD_MODEL)
@@ -53,7 +68,7 @@ def policies(finished: Finished) -> list[Checkpoint]:
 @pytest.fixture(scope="module")
 def prompts(world: World) -> str:
     """Prompts, and in their world an evaluation judge to whom broken text surely loses."""
-    judge = {"kind": "checks", "family": "form-checks", "criteria": [WORDS, SHORT]}
+    judge = {"kind": "checks", "family": "form-checks", "criteria": [VARIED, SHORT]}
     world.evaluation_judge = world.add_judge(judge)
     return world.add_prompts(example_prompts(train=TRAIN, held_out=HELD_OUT))
 
@@ -219,3 +234,23 @@ class TestNoneHolds:
         assert selection.reason.startswith("No candidate holds every gate, so none is promoted")
         assert [row.selected for row in policies(run)].count(True) == 1
         assert [row.promoted for row in policies(run)] == [False, False]
+
+
+class TestRounds:
+    def test_each_round_goes_on_from_the_candidate_that_was_selected(self, world: World, prompts: str) -> None:
+        world.evaluation_judge, before = world.add_judge(KIND), world.evaluation_judge
+        taught = SANE | {"epochs": 6}
+        sweep = {"sweep": {"candidates": [SLOW, taught]}, "rounds": {"count": 2}}
+        run = Finished(world, world.drive(world.add_run(SWEEP | sweep, prompts)))
+        world.evaluation_judge = before
+        assert (run.run.status, run.run.error) == (RunStatus.SUCCEEDED, None)
+        by_round = {round_: run.rows(Checkpoint, kind=CheckpointKind.POLICY, round=round_) for round_ in (0, 1)}
+        assert [len(rows) for rows in by_round.values()] == [2, 2]
+        (selected,) = [row for row in by_round[0] if row.selected]
+        starts = {row.lineage["start_model"] for row in by_round[1]}
+        assert starts == {world.model_of(selected.id).id}
+        assert [told["round"] for told in run.events("sweep.selected")] == [0, 1]
+        promoted = [row for rows in by_round.values() for row in rows if row.promoted]
+        assert len(promoted) == 1
+        assert promoted[0].selected
+        assert all(row.promoted is False for rows in by_round.values() for row in rows if not row.selected)
