@@ -64,6 +64,11 @@ def fields_of_an_evaluation() -> Iterator[None]:
 def _policy(session: Session, project_id: str, checkpoint_id: str) -> Checkpoint:
     """The checkpoint, which is the policy that its run's round ended with."""
     checkpoint = checkpoints.get(session, project_id, checkpoint_id)
+    if checkpoint.kind is CheckpointKind.WARM_START:
+        raise NotEvaluable(
+            f"checkpoint {checkpoint_id!r} is a warm start, which its run does not evaluate: name it as `measured` "
+            "in POST /v1/evaluations"
+        )
     if checkpoint.kind is not CheckpointKind.POLICY:
         raise NotEvaluable(
             f"checkpoint {checkpoint_id!r} is a {checkpoint.kind.value} and answers no prompt: name a policy"

@@ -58,7 +58,9 @@ def publish(context: StageContext, inputs: StageInputs, trained: Trained) -> Che
     key = f"{folder}/{work.shard_id}-{work.token}"
     store = ArtifactStore(context.settings.artifacts_dir)
     learned_from = lineage(context, inputs, trained.pairs) | _backbone(trained.backbone)
-    learned_from |= _taught(work.recipe, trained.demonstrations)
+    learned_from |= _taught(trained.demonstrations)
+    if trained.kind is not CheckpointKind.REWARD_MODEL:
+        learned_from["judges"] = [*learned_from["judges"], *_critics(work.recipe)]
     trained = replace(trained, metrics=trained.metrics | {"alarms": raised(context)})
     clean = _without_state(trained.directory)
     write_card(
@@ -122,13 +124,18 @@ def _backbone(model: ModelRow | None) -> dict[str, Any]:
     return {} if model is None else {"backbone": model.id, "backbone_digest": model.digest}
 
 
-def _taught(recipe: Recipe, demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
-    """In what was learned from demonstrations no judge has had a say but one that criticised them."""
+def _critics(recipe: Recipe) -> list[str]:
+    """Who criticised the answers that a warm start was taught by: a policy that began there has its taste too."""
+    critic = recipe.warm_start.critic if isinstance(recipe.warm_start, ConstitutionalConfig) else None
+    return [] if critic is None else [critic]
+
+
+def _taught(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """What was learned from demonstrations, in which the run's judge has had no say."""
     if not demonstrations:
         return {}
-    critic = recipe.warm_start.critic if isinstance(recipe.warm_start, ConstitutionalConfig) else None
     return {
-        "judges": [] if critic is None else [critic],
+        "judges": [],
         "demonstrations": len(demonstrations),
         "demonstrations_digest": digest_of_demonstrations(demonstrations),
     }

@@ -85,6 +85,14 @@ class TestRefusals:
         problem = client.post(f"/v1/checkpoints/{checkpoint}/evaluations", body, expect=409)
         assert problem["code"] == "not_evaluable"
 
+    def test_a_warm_start_is_measured_elsewhere(
+        self, client: Client, source: dict[str, Any], service: Service, tmp_path: Path, other: str
+    ) -> None:
+        checkpoint = published(source, service, tmp_path, CheckpointKind.WARM_START)
+        body = {"name": "again", "judge": other}
+        problem = client.post(f"/v1/checkpoints/{checkpoint}/evaluations", body, expect=409)
+        assert (problem["code"], "POST /v1/evaluations" in problem["detail"]) == ("not_evaluable", True)
+
     def test_the_training_judge_is_refused_until_it_is_allowed(
         self, client: Client, source: dict[str, Any], policy: str
     ) -> None:
