@@ -66,7 +66,10 @@ def promotion(
             cohort_held("maximum_cohort_regression", cohort, share, by_cohort)
             for cohort, share in gates.maximum_cohort_regression.items()
         ),
-        *(_task_held(name, tolerance, tasks.get(name)) for name, tolerance in gates.maximum_task_regression.items()),
+        *(
+            task_held("maximum_task_regression", name, tolerance, tasks.get(name))
+            for name, tolerance in gates.maximum_task_regression.items()
+        ),
         *(
             _evaluator_held(name, tolerance, evaluators.get(name))
             for name, tolerance in gates.maximum_evaluator_regression.items()
@@ -86,9 +89,8 @@ def _minimum(gate: str, asked: float | None, found: WinRate | LengthControlled |
     yield Reason(gate=gate, held=found.low >= asked, detail=detail)
 
 
-def _task_held(name: str, tolerance: float, found: TaskResult | None) -> Reason:
+def task_held(gate: str, name: str, tolerance: float, found: TaskResult | None) -> Reason:
     """Whether the interval of a task's change for the better reaches the tolerance below 0."""
-    gate = "maximum_task_regression"
     if found is None:
         return Reason(gate=gate, held=False, detail=f"task {name!r} was not measured: name it in evaluate.tasks")
     read, change = found.figures[0], found.figures[0].change

@@ -10,14 +10,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.rlaif.evidence import Count, Divergence, LengthDifference, Reason, RewardDifference, Share, WinRate
-from app.rlaif.promotion import cohort_held
+from app.rlaif.promotion import cohort_held, task_held
 from app.rlaif.significance import sign_flip_test
 from app.rlaif.statistics import NothingToEstimate, clustered_mean
+from app.rlaif.task_evidence import TaskResult
 
 GUARDED_COHORTS = ("capability", "regression")
 """What a candidate must not surely lose, where the recipe names nothing else."""
 
 GUARD = "sweep.capability_cohorts"
+TASK_GUARD = "sweep.tolerance"
 SELECTED = "sweep.selected"
 SURE = 0.05
 
@@ -78,10 +80,24 @@ class Contender:
     outcomes: Outcomes = field(default_factory=dict)
 
 
-def guarded(by_cohort: Mapping[str, WinRate], *, cohorts: Sequence[str] | None, tolerance: float) -> list[Reason]:
-    """Whether each guarded cohort holds; None guards those of GUARDED_COHORTS that were measured."""
+def guarded(
+    by_cohort: Mapping[str, WinRate],
+    tasks: Mapping[str, TaskResult],
+    *,
+    cohorts: Sequence[str] | None,
+    tolerance: float,
+) -> list[Reason]:
+    """Whether each guarded cohort holds, and each capability task whose first figure is a share of its documents.
+
+    None guards those of GUARDED_COHORTS that were measured. A perplexity knows no tolerance in shares: a gate of the
+    recipe guards it.
+    """
     asked = [name for name in GUARDED_COHORTS if name in by_cohort] if cohorts is None else cohorts
-    return [cohort_held(GUARD, cohort, tolerance, by_cohort) for cohort in asked]
+    shares = {name: found for name, found in tasks.items() if found.figures[0].p_value is not None}
+    return [
+        *(cohort_held(GUARD, cohort, tolerance, by_cohort) for cohort in asked),
+        *(task_held(TASK_GUARD, name, tolerance, found) for name, found in sorted(shares.items())),
+    ]
 
 
 def select(

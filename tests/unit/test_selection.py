@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rlaif.evidence import Reason, WinRate
-from app.rlaif.selection import GUARD, Contender, Selection, Standing, guarded, paired_difference, select
+from app.rlaif.measured import Measured
+from app.rlaif.selection import GUARD, TASK_GUARD, Contender, Selection, Standing, guarded, paired_difference, select
 from app.rlaif.statistics import NothingToEstimate, win_rate
+from app.rlaif.task_evidence import TaskFigure, TaskResult
 
 Chances = dict[str, dict[int, float]]
 
@@ -160,15 +162,34 @@ def cohorts(**given: tuple[float, float]) -> dict[str, Any]:
 
 class TestGuarded:
     def test_capability_and_regression_are_guarded_where_they_are(self) -> None:
-        found = guarded(cohorts(capability=(0.2, 0.4), helpfulness=(0.1, 0.2)), cohorts=None, tolerance=0.0)
+        found = guarded(cohorts(capability=(0.2, 0.4), helpfulness=(0.1, 0.2)), {}, cohorts=None, tolerance=0.0)
         assert [(reason.gate, reason.held) for reason in found] == [(GUARD, False)]
-        assert guarded(cohorts(helpfulness=(0.1, 0.2)), cohorts=None, tolerance=0.0) == []
+        assert guarded(cohorts(helpfulness=(0.1, 0.2)), {}, cohorts=None, tolerance=0.0) == []
 
     def test_the_tolerance_is_what_the_interval_may_miss(self) -> None:
         measured = cohorts(capability=(0.2, 0.4))
-        assert guarded(measured, cohorts=None, tolerance=0.1)[0].held
-        assert not guarded(measured, cohorts=None, tolerance=0.09)[0].held
+        assert guarded(measured, {}, cohorts=None, tolerance=0.1)[0].held
+        assert not guarded(measured, {}, cohorts=None, tolerance=0.09)[0].held
+
+    def test_a_task_is_guarded_by_the_same_tolerance_and_a_perplexity_is_not(self) -> None:
+        difference = Measured(value=-0.1, low=-0.2, high=-0.05, n=40)
+        figure = TaskFigure(
+            figure="acc",
+            higher_is_better=True,
+            base=0.5,
+            policy=0.4,
+            difference=difference,
+            gained=1,
+            lost=5,
+            p_value=0.22,
+        )
+        task = TaskResult(task_id="t", digest="d", documents=40, base_digest="b", policy_digest="p", figures=[figure])
+        unlike = figure.model_copy(update={"gained": None, "lost": None, "p_value": None})
+        tasks = {"facts": task, "definitions": task.model_copy(update={"figures": [unlike]})}
+        for tolerance, held in ((0.05, True), (0.04, False)):
+            found = guarded({}, tasks, cohorts=None, tolerance=tolerance)
+            assert [(reason.gate, reason.held) for reason in found] == [(TASK_GUARD, held)]
 
     def test_a_named_cohort_that_was_not_measured_does_not_hold(self) -> None:
-        (found,) = guarded({}, cohorts=["maths"], tolerance=0.0)
+        (found,) = guarded({}, {}, cohorts=["maths"], tolerance=0.0)
         assert not found.held

@@ -72,7 +72,7 @@ def _contender(
     reasons = _unmeasured(failed)
     if metrics is not None:
         asked = [] if metrics.promotion is None else metrics.promotion.reasons
-        guards = guarded(metrics.by_cohort, cohorts=sweep.capability_cohorts, tolerance=sweep.tolerance)
+        guards = guarded(metrics.by_cohort, metrics.tasks, cohorts=sweep.capability_cohorts, tolerance=sweep.tolerance)
         reasons = [*asked, *guards]
     standing = Standing(
         candidate=number,
