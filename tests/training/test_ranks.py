@@ -249,6 +249,13 @@ class TestDeepSpeed:
         result = train(tmp_path / "two", zero, Recorder())
         assert_same_training(tmp_path / "two", result, tmp_path / "one", expected)
 
+    def test_offload_is_refused(self, model_dir: Path, tmp_path: Path, zero: Processes) -> None:
+        assert zero.accelerate_config is not None
+        offloading = zero.accelerate_config.read_text().replace("}", ", offload_optimizer_device: cpu}")
+        zero.accelerate_config.write_text(offloading)
+        with pytest.raises(ProcessesRefused, match="offload_optimizer_device: none"):
+            dpo(model_dir)(tmp_path / "two", zero, Recorder())
+
     def test_goes_on_from_whole_states_and_saves_them(self, model_dir: Path, tmp_path: Path, zero: Processes) -> None:
         expected = dpo(model_dir)(tmp_path / "one", Processes(), Recorder())
         with pytest.raises(TrainingStopped):

@@ -1,6 +1,6 @@
 """Training in many processes of this machine: `spread(train_dpo, processes)` is called as `train_dpo` is.
 
-The caller keeps its own process clean of torch and CUDA; it hands on what the first rank reports, and its wish to stop.
+The caller computes nothing and touches no GPU; it hands on what the first rank reports, and the wish to stop.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
-
-from yaml import YAMLError
 
 from workers.training.contracts import ProcessesRefused, Progress, RanksFailed
 from workers.training.rank import PARENT
@@ -79,6 +77,7 @@ def _require_launchable(path: Path) -> None:
     installed."""
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.utils import is_deepspeed_available
+    from yaml import YAMLError
 
     try:
         config = load_config_from_file(str(path))

@@ -13,6 +13,7 @@ import torch
 
 from workers.training import ranks
 from workers.training.accelerated import AcceleratedOptimiser, Objective
+from workers.training.contracts import ProcessesRefused
 from workers.training.optimiser import MOMENTS, Applied, require_finite
 
 
@@ -24,10 +25,14 @@ class ZeroOptimiser(AcceleratedOptimiser):
         return True
 
     def prepare(self, objective: Objective) -> Any:
-        """What the recipe says is not left to DeepSpeed's configuration, and the next model is loaded whole."""
+        """What the recipe says is not left to DeepSpeed's configuration, and the next model is loaded whole.
+
+        Raises `ProcessesRefused`.
+        """
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
         settings = self._accelerator.state.deepspeed_plugin.deepspeed_config
+        _require_no_offload(settings["zero_optimization"])
         settings["train_micro_batch_size_per_gpu"] = 1  # it only scales what is logged
         settings["gradient_accumulation_steps"] = 1
         settings["gradient_clipping"] = self._config.max_grad_norm
@@ -115,3 +120,13 @@ class ZeroOptimiser(AcceleratedOptimiser):
         if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
             zero._hp_optimizer_states_linked = False
             zero._lazy_init_hp_params_optimizer_state()
+
+
+def _require_no_offload(settings: Mapping[str, Any]) -> None:
+    """Its optimiser for main memory keeps other states than AdamW. Raises `ProcessesRefused`."""
+    for part in ("offload_optimizer", "offload_param"):
+        if settings.get(part, {}).get("device", "none") != "none":
+            raise ProcessesRefused(
+                f"RLAIF_ACCELERATE_CONFIG: deepspeed's {part} is not supported; take more processes, or lora, and set "
+                f"{part}_device: none"
+            )
