@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     )
     stage_registry: str = Field(
         "workers.stages.registry:STAGES", description="`module:name` of the mapping that says which function runs what"
+    )
+    sampler: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What draws completions and rollouts on gpu workers; `vllm` needs its extra and a GPU",
     )
     training_processes: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="How many processes of its machine a gpu worker trains in, each with a GPU where there are GPUs"

@@ -19,6 +19,7 @@ from workers.stages.weights import model_directory
 
 if TYPE_CHECKING:
     from workers.training.rewards import Reward
+    from workers.training.rollout_engines import RolloutEngine
     from workers.training.rollouts import TrainPrompt
 
 
@@ -33,6 +34,7 @@ def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig
         **optimisation(context, recipe, leaving_out=("reward",)),
     )
     directory = context.scratch() / OUTPUT
+    engine = _engine(context, config.model_dir)
     result = trained(
         lambda: train_online(
             config,
@@ -42,6 +44,7 @@ def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig
             context.progress,
             critic_dir=None if context.work.recipe.reward_model.backbone else reward_model,  # of the policy's tokens
             held_out=held_out(context, inputs, recipe),
+            engine=engine,
         ),
         directory,
     )
@@ -56,6 +59,19 @@ def learn(context: StageContext, inputs: StageInputs, recipe: OnlinePolicyConfig
         "rejected_states": list(result.rejected_states),
     }
     return Trained(CheckpointKind.POLICY, directory, result.steps, metrics, pairs=())
+
+
+def _engine(context: StageContext, model_dir: Path) -> RolloutEngine | None:
+    """Where the deployment says so, vLLM draws the rollouts. Raises StageRefused where that is not installed."""
+    if context.settings.sampler == "transformers":
+        return None
+    from workers.sampling.vllm import EngineMissing  # torch
+    from workers.training.rollout_engines import VLLMRollouts
+
+    try:
+        return VLLMRollouts(model_dir)
+    except EngineMissing as error:
+        raise StageRefused("engine_missing", str(error)) from error
 
 
 def _prompts(context: StageContext, inputs: StageInputs) -> list[TrainPrompt]:

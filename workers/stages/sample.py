@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.db.ids import Kind, new_id
 from app.db.models import Completion, CompletionSource, Split
@@ -23,6 +23,9 @@ from workers.stages.room import Room
 from workers.stages.subjects import subject
 from workers.stages.tokens import Tokenizer
 from workers.stages.weights import model_directory
+
+if TYPE_CHECKING:
+    from workers.sampling.sampler import Sampler
 
 
 def run(context: StageContext) -> StageOutcome:
@@ -137,10 +140,8 @@ def missing(
 
 
 def _draw(context: StageContext, model_dir: Path, requests: Sequence[SampleRequest], source: CompletionSource) -> None:
-    from workers.sampling.transformers import TransformersSampler  # torch: only where a model runs
-
     config = context.work.recipe.sample
-    completions = TransformersSampler(model_dir).sample(
+    completions = _sampler(context, model_dir).sample(
         requests,
         temperature=config.temperature,
         top_p=config.top_p,
@@ -156,6 +157,20 @@ def _draw(context: StageContext, model_dir: Path, requests: Sequence[SampleReque
         raise stopped(context) from error
     except PromptTooLong as error:
         raise StageRefused("prompt_too_long", str(error)) from error
+
+
+def _sampler(context: StageContext, model_dir: Path) -> Sampler:
+    """What the deployment draws with. Raises StageRefused where that is not installed."""
+    if context.settings.sampler == "transformers":
+        from workers.sampling.transformers import TransformersSampler  # torch: only where a model runs
+
+        return TransformersSampler(model_dir)
+    from workers.sampling.vllm import EngineMissing, VLLMSampler
+
+    try:
+        return VLLMSampler(model_dir)
+    except EngineMissing as error:
+        raise StageRefused("engine_missing", str(error)) from error
 
 
 def _batches(completions: Iterable[SampledCompletion], size: int) -> Iterator[list[SampledCompletion]]:

@@ -20,6 +20,7 @@ from workers.training.online_config import OnlineConfig
 from workers.training.online_loop import OnlineLoop
 from workers.training.pairs import within_window
 from workers.training.rewards import Reward
+from workers.training.rollout_engines import RolloutEngine
 from workers.training.rollouts import RolloutSource, TrainPrompt
 
 
@@ -48,11 +49,13 @@ def train_online(
     *,
     critic_dir: Path | None = None,
     held_out: HeldOut | None = None,
+    engine: RolloutEngine | None = None,
 ) -> OnlineResult:
     """Train the model of `config.model_dir` on its own answers to `prompts` and write it to `out_dir`.
 
     `critic_dir` is what PPO's critic starts from, a reward model for choice; the policy's start where it is None. With
-    `held_out` somebody else looks at the policy as it learns.
+    `held_out` somebody else looks at the policy as it learns. `engine` draws the rollouts; None leaves that to the
+    policy.
     `out_dir/.state` is what a later call with the same arguments resumes from. Raises `NoTrainingData`,
     `NonFiniteLoss`, `TrainingUnhealthy`, `RewardsMissing`, `TrainingStopped`, `StateMismatch`, and what `reward` and
     the judge of `held_out` raise.
@@ -66,6 +69,7 @@ def train_online(
         prompts_per_step=config.prompts_per_step,
         max_length=within_window(config.max_length, policy.model),
         seed=config.seed,
+        engine=engine,
     )
     critic = (
         load_scalar_model(critic_dir or config.model_dir, seed=config.seed)

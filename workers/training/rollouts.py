@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.rlaif.seeds import derive_seed
-from workers.sampling.decoding import Drawing, decode
+from workers.sampling.decoding import Drawing
 from workers.sampling.language_model import LanguageModel, encode, render_prompt
 from workers.training.contracts import Messages, NoTrainingData, Tools
 from workers.training.loop import epoch_batches
+from workers.training.rollout_engines import OwnRollouts, RolloutEngine
 from workers.training.shared_prompts import PromptGroup
 
 
@@ -66,9 +67,13 @@ class RolloutSource:
         prompts_per_step: int,
         max_length: int,
         seed: int,
+        engine: RolloutEngine | None = None,
     ) -> None:
-        """Prompts that leave no room for an answer are left out and counted. Raises `NoTrainingData`."""
+        """Without `engine` the policy decodes by itself. Prompts that leave no room for an answer are left out, and
+        counted. Raises `NoTrainingData`.
+        """
         self._policy = policy
+        self._engine = engine or OwnRollouts(policy)
         self._drawing = drawing
         self._completions = completions
         self._prompts_per_step = prompts_per_step
@@ -100,11 +105,11 @@ class RolloutSource:
     def draw(self, step: int, *, at_once: int, should_stop: Callable[[], bool]) -> list[RolloutGroup] | None:
         """The groups of one step, `at_once` of them decoded together; None when asked to stop."""
         items = self._items_of(step)
+        self._engine.refresh(self._policy)
         groups: list[RolloutGroup] = []
         for start in range(0, len(items), at_once):
             block = items[start : start + at_once]
-            drawn = decode(
-                self._policy,
+            drawn = self._engine.decode(
                 [item.ids for item in block for _ in range(self._completions)],
                 [seed for item in block for seed in self._seeds(item, step)],
                 drawing=self._drawing,
