@@ -50,6 +50,17 @@ class TestRun:
         client("prompts", "download", prompt_set["id"], "-o", "back.jsonl")
         assert len((client.directory / "back.jsonl").read_text().splitlines()) == len(list(few_prompts()))
 
+    def test_tasks(self, client: Client, service: Service) -> None:
+        """From a JSON file, and the same from JSON lines."""
+        name = service.name("task")
+        body = json.loads((EXAMPLES / "tasks" / "facts.json").read_text())
+        task = client.json("tasks", "create", str(EXAMPLES / "tasks" / "facts.json"), "--name", name)
+        lines = "\n".join(json.dumps(row) for row in (body["config"], *body["documents"]))
+        again = client.json("tasks", "create", client.write("facts.jsonl", lines), "--name", f"{name}-again")
+        assert (again["digest"], again["document_count"]) == (task["digest"], len(body["documents"]))
+        assert name in client("tasks", "list")
+        assert client.json("tasks", "show", task["id"]) == task
+
     def read(self, client: Client, run_id: str) -> None:
         assert run_id in client("runs", "list")
         assert "succeeded" in client("runs", "get", run_id)
