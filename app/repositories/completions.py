@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Completion, CompletionSource, Split
 from app.repositories.units import among
 from app.rlaif.messages import Message, Role
+from app.rlaif.scoring import Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,8 @@ def completions_by_id(session: Session, ids: Collection[str]) -> dict[str, Compl
     return {row.id: CompletionRow(**row._mapping) for row in rows}
 
 
-def set_rewards(session: Session, rewards: Mapping[str, float], *, spreads: Mapping[str, float] | None = None) -> None:
-    """Write the reward model's score of each completion id, and how far an ensemble's members spread around it."""
-    known = spreads or {}
-    rows = [{"id": id_, "reward": reward, "reward_spread": known.get(id_)} for id_, reward in rewards.items()]
+def set_rewards(session: Session, rewards: Mapping[str, Reward]) -> None:
+    """Write the reward of each completion id."""
+    rows = [{"id": id_, "reward": each.value, "reward_spread": each.spread} for id_, each in rewards.items()]
     if rows:
         session.execute(update(Completion), rows)

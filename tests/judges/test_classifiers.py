@@ -13,12 +13,11 @@ from app.rlaif.judges import ChecksJudge, RewardModelJudge
 from app.rlaif.pointwise import PointQuestion
 from app.rlaif.rubric import Rubric
 from tests.judges.questions import POLITE, RUBRIC, RUDE, question, said
-from tests.training.tiny import Recorder
+from tests.training.tiny import Recorder, score
 from workers.judges.build import build_judge
 from workers.judges.checks import ProgramJudge
 from workers.judges.protocol import Judge, JudgedScore, JudgeMisconfigured
 from workers.training.contracts import Conversation
-from workers.training.scoring import score
 
 
 def rating(text: str, *, order: Order = Order.AB, rubric: Rubric = RUBRIC, name: str = "completion_1") -> PointQuestion:

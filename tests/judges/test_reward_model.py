@@ -14,12 +14,11 @@ from app.rlaif.messages import Message, Role
 from app.rlaif.rendering import Response
 from tests.judges.questions import POLITE, RUDE, both_orders, question, said
 from tests.judges.running import answers
-from tests.training.tiny import Recorder
+from tests.training.tiny import Recorder, score
 from workers.judges.build import build_judge
 from workers.judges.protocol import JudgedAnswer, JudgeMisconfigured
 from workers.judges.reward_model import REWARD
 from workers.training.contracts import Conversation
-from workers.training.scoring import score
 
 SPEC = RewardModelJudge(family="tiny", checkpoint="checkpoint_1", batch_size=2)
 

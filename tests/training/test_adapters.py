@@ -14,13 +14,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from app.rlaif.training import LoraConfig
-from tests.training.tiny import Recorder, make_pairs
+from tests.training.tiny import Recorder, make_pairs, score
 from workers.training.adapters import Adapters
 from workers.training.checkpoint import load_policy
 from workers.training.contracts import Conversation, MergeDiffers, TrainingStopped
 from workers.training.dpo import DPOConfig, DPOResult, train_dpo
 from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model
-from workers.training.scoring import score
 
 IDS = torch.arange(4, 24)[None]
 

@@ -20,6 +20,7 @@ from tests.training.tiny import (
     build_encoder,
     build_model,
     make_pairs,
+    score,
 )
 from workers.sampling.language_model import NoChatTemplate, window_of
 from workers.training.checkpoint import load_scalar_model
@@ -32,7 +33,7 @@ from workers.training.reward_model import (
 )
 from workers.training.rewards import RewardModelReward
 from workers.training.rollouts import Rollout, RolloutGroup, TrainPrompt
-from workers.training.scoring import Scorer, rewards, score
+from workers.training.scoring import Scorer, rewards
 from workers.training.shared_prompts import PromptGroup
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft on transformers 5
@@ -158,7 +159,7 @@ class TestEnsemble:
         result = train_reward_model(config, data(), tmp_path / "out", Recorder())
         assert result.ensemble is not None
         assert result.ensemble.disagreement is not None
-        every = Scorer(tmp_path / "out", batch_size=4)(ITEMS, should_stop=lambda: False)
+        every = Scorer(tmp_path / "out", batch_size=4)(ITEMS, Recorder())
         together = score(tmp_path / "out", ITEMS, batch_size=3, progress=Recorder())
         assert [sum(values) / 2 for values in every if values] == pytest.approx(together, abs=1e-5)
         assert all(values and values[0] != values[1] for values in every)

@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from app.rlaif.training import LoraConfig
-from tests.training.tiny import Recorder, build_encoder, make_pairs
+from tests.training.tiny import Recorder, build_encoder, make_pairs, score
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import Conversation
 from workers.training.dpo import DPOConfig, train_dpo
 from workers.training.pairs import encode_answer
 from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model
-from workers.training.scoring import score
 from workers.training.shared_prompts import PromptGroup
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft on transformers 5

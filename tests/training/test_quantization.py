@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from app.rlaif.online_method import OnlineMethod
 from app.rlaif.training import LoraConfig
-from tests.training.tiny import Recorder, build_encoder, build_model, make_pairs
+from tests.training.tiny import Recorder, build_encoder, build_model, make_pairs, score
 from workers.training import quantization
 from workers.training.checkpoint import load_policy, load_scalar_model
 from workers.training.contracts import Conversation, QuantizationUnavailable, TrainingStopped
@@ -27,7 +27,6 @@ from workers.training.reference import ReferenceCache
 from workers.training.reward_model import RewardModelConfig, RewardModelData, train_reward_model
 from workers.training.rewards import TextReward
 from workers.training.rollouts import TrainPrompt
-from workers.training.scoring import score
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft on transformers 5
 

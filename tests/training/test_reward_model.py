@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs
+from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs, score
 from workers.training.checkpoint import load_scalar_model
 from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData, TrainingStopped
 from workers.training.figures import Figures
@@ -27,7 +27,6 @@ from workers.training.reward_model import (
     pair_rewards,
     train_reward_model,
 )
-from workers.training.scoring import score
 
 
 def config_for(model_dir: Path) -> RewardModelConfig:

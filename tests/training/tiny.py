@@ -6,7 +6,7 @@ Importable without pytest, so that processes which are to be killed can use it t
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from transformers import (
 )
 
 from app.rlaif.health import Alarm
-from workers.training.contracts import Demonstration, PreferencePair
+from app.rlaif.scoring import Reward
+from workers.training.contracts import Conversation, Demonstration, PreferencePair, Progress
+from workers.training.scoring import Scorer
 
 VOCABULARY = """moon sun tide river stone cloud tree bird fish star wind rain snow leaf root sand wave hill lake fire
 please thank you the a is are because very good great short long warm cold bright dark asks tells moves grows falls"""
@@ -169,6 +171,14 @@ def make_demonstrations(count: int, *, seed: int = 0) -> list[Demonstration]:
     """Answers that say thanks."""
     pairs = make_pairs(count, seed=seed, hard=True)
     return [Demonstration(f"demonstration-{index:04d}", pair.prompt, pair.first) for index, pair in enumerate(pairs)]
+
+
+def score(
+    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
+) -> list[float | None]:
+    """The reward of each conversation, of an ensemble the mean."""
+    found = Scorer(model_dir, batch_size=batch_size)(conversations, progress)
+    return [None if members is None else Reward.of(members).value for members in found]
 
 
 @dataclass

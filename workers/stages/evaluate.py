@@ -22,6 +22,7 @@ from app.rlaif.evidence import RewardDifference
 from app.rlaif.measure import MeasureConfig
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
+from app.rlaif.scoring import Reward
 from app.rlaif.sweep import evaluated
 from workers.stages.capability import task_results
 from workers.stages.compare import Block, Compared, compared, comparison_unit
@@ -152,11 +153,12 @@ def _scored(context: StageContext, inputs: StageInputs, answered: Sequence[Answe
     with context.transaction() as session:
         set_rewards(session, {id_: rewards[id_] for id_ in _own(context, inputs, answered) if id_ in rewards})
     ends = [(match.policy.id, match.base.id) for match in matches]
-    scored = [(rewards[policy], rewards[base]) for policy, base in ends if policy in rewards and base in rewards]
+    known = {id_: reward.value for id_, reward in rewards.items()}
+    scored = [(known[policy], known[base]) for policy, base in ends if policy in known and base in known]
     metrics: dict[str, Any] = {"pairs_beyond_window": len(matches) - len(scored)}
     if scored:
         metrics["reward"] = _difference(scored).model_dump(mode="json")
-    drawn = [[rewards[row.id] for row in one.base if row.id in rewards] for one in answered]
+    drawn = [[known[row.id] for row in one.base if row.id in known] for one in answered]
     metrics["best_of_n"] = [figure.model_dump(mode="json") for figure in best_of_n(drawn)]
     return metrics
 
@@ -257,9 +259,9 @@ def _two_distinct(completions: Sequence[CompletionRow]) -> tuple[CompletionRow, 
     return None if first is None or other is None else (first, other)
 
 
-def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequence[Answered]) -> dict[str, float]:
+def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequence[Answered]) -> dict[str, Reward]:
     """By completion id; one that exceeds the reward model's window with its prompt has none. Raises GiveBack."""
-    from workers.training.scoring import score  # torch
+    from workers.training.scoring import Scorer  # torch
 
     answers = {
         row.id: Conversation(one.prompt.messages, row.text, one.prompt.tools)
@@ -267,10 +269,10 @@ def _rewards(context: StageContext, checkpoint: CheckpointRow, answered: Sequenc
         for row in (*one.policy, *one.base)
     }
     directory = model_directory(context, checkpoint.storage_key)
-    batch_size = context.work.recipe.reward_model.batch_size
+    scorer = Scorer(directory, batch_size=context.work.recipe.reward_model.batch_size)
     with ends_explained():
-        scores = score(directory, list(answers.values()), batch_size=batch_size, progress=context.progress)
-    return {id_: reward for id_, reward in zip(answers, scores, strict=True) if reward is not None}
+        found = scorer(list(answers.values()), context.progress)
+    return {id_: Reward.of(values) for id_, values in zip(answers, found, strict=True) if values is not None}
 
 
 def _own(context: StageContext, inputs: StageInputs, answered: Sequence[Answered]) -> list[str]:

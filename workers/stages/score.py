@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import pstdev
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.db.models import Completion, CompletionSource, Split
@@ -12,7 +12,7 @@ from app.repositories.checkpoints import storage_key_of
 from app.repositories.completions import CompletionRow, completions_of, set_rewards
 from app.repositories.prompts import PromptRow
 from app.repositories.units import add_missing
-from app.rlaif.scoring import ScoreConfig
+from app.rlaif.scoring import Reward, ScoreConfig
 from workers.stages.contract import StageContext, StageOutcome, StageRefused
 from workers.stages.inputs import StageInputs, shard_prompts, stop_if_asked
 from workers.stages.sample import candidates
@@ -31,10 +31,10 @@ def run(context: StageContext) -> StageOutcome:
     units = 0
     for prompts in shard_prompts(context, inputs.run.prompt_set_id):
         stop_if_asked(context)
-        stored = _imported(context, prompts)
-        counts += _score(context, scorer, prompts, stored)
+        progress = _Within(context, done=units, size=len(prompts))
+        counts += _score(context, partial(scorer, progress=progress), prompts, _imported(context, prompts))
         units += len(prompts)
-        context.progress.report(units, context.work.payload["limit"], {})
+        progress.report(1, 1, {})
     return StageOutcome(units, {"scored": counts.scored, "beyond_window": counts.beyond_window})
 
 
@@ -47,6 +47,23 @@ class _Counts:
         return _Counts(self.scored + other.scored, self.beyond_window + other.beyond_window)
 
 
+@dataclass(frozen=True)
+class _Within:
+    """The progress of one block of prompts as a part of the shard's."""
+
+    context: StageContext
+    done: int
+    size: int
+
+    def report(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self.context.progress.report(
+            self.done + self.size * step // max(total, 1), self.context.work.payload["limit"], metrics
+        )
+
+    def should_stop(self) -> bool:
+        return self.context.progress.should_stop()
+
+
 class _Lazy:
     """The reward model, verified and loaded once there is something to score."""
 
@@ -54,11 +71,11 @@ class _Lazy:
         self._context = context
         self._scorer: Scorer | None = None
 
-    def __call__(self, conversations: Sequence[Conversation]) -> list[tuple[float, ...] | None]:
+    def __call__(self, conversations: Sequence[Conversation], *, progress: _Within) -> list[tuple[float, ...] | None]:
         if self._scorer is None:
             self._scorer = _load(self._context)
         with ends_explained():
-            return self._scorer(conversations, should_stop=self._context.progress.should_stop)
+            return self._scorer(conversations, progress)
 
 
 def _load(context: StageContext) -> Scorer:
@@ -93,7 +110,10 @@ def _imported(context: StageContext, prompts: Sequence[PromptRow]) -> list[Compl
 
 
 def _score(
-    context: StageContext, scorer: _Lazy, prompts: Sequence[PromptRow], stored: Sequence[CompletionRow]
+    context: StageContext,
+    scorer: Callable[[Sequence[Conversation]], list[tuple[float, ...] | None]],
+    prompts: Sequence[PromptRow],
+    stored: Sequence[CompletionRow],
 ) -> _Counts:
     """Score what has no reward yet and write it; counts what earlier holders wrote too."""
     by_id = {prompt.id: prompt for prompt in prompts}
@@ -101,10 +121,9 @@ def _score(
     if not left:
         return _Counts(scored=len(stored))
     found = dict(zip((row.id for row in left), scorer(list(_conversations(by_id, left))), strict=True))
-    rewards = {id_: sum(values) / len(values) for id_, values in found.items() if values is not None}
-    spreads = {id_: pstdev(values) for id_, values in found.items() if values is not None and len(values) > 1}
+    rewards = {id_: Reward.of(values) for id_, values in found.items() if values is not None}
     with context.transaction() as session:
-        set_rewards(session, rewards, spreads=spreads)
+        set_rewards(session, rewards)
     return _Counts(scored=len(stored) - len(left) + len(rewards), beyond_window=len(left) - len(rewards))
 
 

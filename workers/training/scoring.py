@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from workers.sampling.engine import Progress
 from workers.sampling.language_model import window_of
 from workers.training.checkpoint import ScalarModel, load_scalar_model
-from workers.training.contracts import Conversation, Progress, TrainingStopped
+from workers.training.contracts import Conversation, TrainingStopped
 from workers.training.optimiser import autocast
 from workers.training.pairs import encode_answer, pad_right
 from workers.training.shared_prompts import Packing, PromptGroup
@@ -23,13 +24,7 @@ class Scorer:
         self._window = window_of(self._reward_model.model)
         self._batch_size = batch_size
 
-    def __call__(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        should_stop: Callable[[], bool],
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[tuple[float, ...] | None]:
+    def __call__(self, conversations: Sequence[Conversation], progress: Progress) -> list[tuple[float, ...] | None]:
         """Every member's reward of each conversation, in the given order: one of a model that is no ensemble.
 
         None for a conversation beyond the model's window, as nothing is cut. Raises `TrainingStopped` between batches,
@@ -40,30 +35,15 @@ class Scorer:
         order = sorted(fitting, key=lambda index: groups[index].longest)
         found: list[tuple[float, ...] | None] = [None] * len(groups)
         for start in range(0, len(order), self._batch_size):
-            if should_stop():
+            if progress.should_stop():
                 raise TrainingStopped(start, len(order))
             rows = order[start : start + self._batch_size]
             with torch.inference_mode(), autocast(self._reward_model.model.device):
                 values = member_rewards(self._reward_model, [groups[row] for row in rows])
             for row, column in zip(rows, values.T.tolist(), strict=True):
                 found[row] = tuple(column)
-            report(start + len(rows), len(order))
+            progress.report(start + len(rows), len(order), {})
         return found
-
-
-def score(
-    model_dir: Path, conversations: Sequence[Conversation], *, batch_size: int, progress: Progress
-) -> list[float | None]:
-    """The reward of each conversation, in the given order, of an ensemble the mean; None for one beyond the window.
-
-    Raises what `Scorer` raises.
-    """
-    found = Scorer(model_dir, batch_size=batch_size)(
-        conversations,
-        should_stop=progress.should_stop,
-        report=lambda done, total: progress.report(done, total, {}),
-    )
-    return [None if values is None else sum(values) / len(values) for values in found]
 
 
 def encode_conversation(reward_model: ScalarModel, conversation: Conversation) -> PromptGroup:

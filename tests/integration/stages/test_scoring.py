@@ -97,7 +97,7 @@ def by_hand(directory: Path, rows: list[dict[str, Any]]) -> dict[tuple[str, int]
     scorer, found = Scorer(directory, batch_size=1), {}
     for row in rows:
         for position, text in enumerate(row["candidates"]):
-            (values,) = scorer([Conversation(row["messages"], text)], should_stop=lambda: False)
+            (values,) = scorer([Conversation(row["messages"], text)], Watch())
             assert values is not None
             mean = sum(values) / MEMBERS
             found[row["id"], position] = (mean, abs(values[0] - values[1]) / 2)
@@ -145,9 +145,7 @@ def test_killed_anywhere_it_ends_with_the_same(world: World, checkpoint: str, re
     assert world.stage(run_id, StageKind.SCORE).metrics["scored"] == 9
 
 
-def test_what_was_written_is_not_computed_again(
-    world: World, checkpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_written_is_not_computed_again(world: World, checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that died behind its last commit costs the next one no forward pass, not even the model."""
     run_id = start(world, checkpoint, prompts(1))
     work = world.claim(world.next_shard(run_id) or "")
