@@ -33,8 +33,8 @@ from app.rlaif.cross_validation import out_of_fold, prompt_folds
 from app.rlaif.logistic import Floats
 from app.rlaif.panel import LabelledComparison, cross_validated, effective_votes, fit_panel, gain
 from app.rlaif.preferences import aggregate
-from app.rlaif.sections import PreferConfig
 from app.rlaif.reliability import calibration_error, correctness, fit_isotonic, fit_temperature
+from app.rlaif.sections import PreferConfig
 from benchmarks import injection, trajectories
 from benchmarks.figures import Figure, conclude, show
 from benchmarks.human_labels import HumanLabelled, llmbar, pandalm, replayed

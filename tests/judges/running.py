@@ -13,8 +13,8 @@ from app.rlaif.questions import Question
 from tests.judges.questions import RUBRIC
 from tests.scripted_judge import ScriptedJudge, serve
 from workers.judges.build import dialect_of
-from workers.judges.remote import EndpointJudge
 from workers.judges.protocol import Judge, JudgedAnswer
+from workers.judges.remote import EndpointJudge
 
 KEY = "canary-key-123"
 PROVIDER: ContextVar[str] = ContextVar("PROVIDER", default="openai")
