@@ -375,9 +375,11 @@ def _require_independence(session: Session, plan: Plan) -> None:
     measuring = plan.evaluation_judge
     if not (teaching and plan.evaluates and measuring):
         return
-    asked, asked_later = (with_teachers(session, asked_of(session, one)) for one in (judge, measuring))
+    asked = with_teachers(session, [each for one in teaching for each in asked_of(session, one)])
+    asked_later = with_teachers(session, asked_of(session, measuring))
     if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
         return
+    names = " or ".join(repr(one.name) for one in teaching)
     raise CircularEvaluation(
         f"judge {names} labels the training data, criticises it or rewards the policy, and evaluation judge "
         f"{measuring.name!r} is the same instrument or has one in common with it, which would reward its own taste: "
