@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # Many processes start here; without stored bytecode each of them would compile everything it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-sampling bench-training bench-reward-model lint drift clean
+.PHONY: help setup lock demo test soak bench-judging bench-judge-throughput bench-methods bench-pipeline bench-sampling bench-training bench-reward-model lint drift clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
@@ -43,6 +43,9 @@ bench-training: setup ## DPO against TRL's in CPU seconds a pair (ARGS="--shapes
 
 bench-sampling: setup ## sampled tokens a second beside generate, continuous batching and vLLM (ARGS="--shapes tiny")
 	$(BIN)/python -m benchmarks.sampling $(ARGS)
+
+bench-pipeline: setup ## the demo's run beside the same stages written by hand on TRL (ARGS="--prompts 24" to see that it works)
+	$(BIN)/python -m benchmarks.pipeline $(ARGS)
 
 bench-methods: setup ## every policy method end to end on the examples (ARGS="--only grpo")
 	$(BIN)/python -m benchmarks.methods $(ARGS)
