@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from app.db.models import Judge, Run, Score, Stage, Verdict
 from app.db.session import WriteSession
-from app.rlaif.estimate import Estimate, JudgeEstimate
+from app.rlaif.estimate import Estimate, JudgeEstimate, Span
 from app.rlaif.recipe import StageKind
 from app.schemas.run import RunIn
 from app.services import estimates
@@ -127,6 +127,13 @@ def test_sampling_and_evaluation_are_at_most_what_is_estimated(world: World) -> 
     known = {stage.stage: stage.seconds.expected for stage in after.stages if stage.seconds}
     assert known[StageKind.SAMPLE] == known[StageKind.POLICY] == 60.0
     assert run_id in after.stages[0].notes[0]
+
+    sweep = WHOLE | {"sweep": {"policy": {"beta": [0.1, 0.2, 0.3]}}}
+    swept = {stage.stage: stage for stage in estimated(world, sweep, prompt_set, world.judge).stages}
+    assert swept[StageKind.POLICY].seconds == Span(low=90.0, expected=180.0, high=360.0)
+    assert swept[StageKind.EVALUATE].units == HELD_OUT * 3
+    assert swept[StageKind.EVALUATE].judges[0].answers == HELD_OUT * 2 * (3 + 1)  # the control is asked once
+    assert swept[StageKind.SAMPLE].units == stages[StageKind.SAMPLE].units
 
 
 def test_a_judge_that_rewards_answers_is_part_of_it(world: World, endpoint: RunningJudge) -> None:
