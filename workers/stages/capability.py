@@ -47,7 +47,8 @@ def task_results(context: StageContext, inputs: StageInputs, policy: CheckpointR
 
     Raises GiveBack, StageRefused.
     """
-    asked = _asked_tasks(context)
+    if not (asked := _asked_tasks(context)):
+        return {}
     base = inputs.base_model()
     for storage_key, digest in ((base.storage_key, base.digest), (policy.storage_key, policy.digest)):
         open_tasks = [task for task in asked if len(_outcomes(context, task, digest)) < task.documents]

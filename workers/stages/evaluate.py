@@ -133,14 +133,12 @@ def score_completions(context: StageContext, inputs: StageInputs) -> StageOutcom
         _require_answers(context, len(answered), len(matches))
     if checkpoint is None or not matches:
         return StageOutcome(0)
-    if measure is not None and not comparable(context, measure):
-        return StageOutcome(len(matches))
-    gone = divergence(context, inputs, checkpoint, matches)
-    stop_if_asked(context)
-    metrics = {"divergence": gone.model_dump(mode="json"), **_scored(context, inputs, answered)}
-    metrics["tasks"] = {
-        name: found.model_dump(mode="json") for name, found in task_results(context, inputs, checkpoint).items()
-    }
+    tasks = task_results(context, inputs, checkpoint)
+    metrics: dict[str, Any] = {"tasks": {name: found.model_dump(mode="json") for name, found in tasks.items()}}
+    if measure is None or comparable(context, measure):
+        gone = divergence(context, inputs, checkpoint, matches)
+        stop_if_asked(context)
+        metrics |= {"divergence": gone.model_dump(mode="json"), **_scored(context, inputs, answered)}
     return StageOutcome(len(matches), metrics)
 
 
