@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,13 @@ from tests.integration.stages.in_process import Killed, Watch
 from tests.integration.stages.world import World, example_prompts
 from workers.stages.contract import GiveBack, LeaseLost, ShardWork, StageError, StageRefused
 from workers.stages.training import ends_explained
-from workers.training.contracts import NonFiniteLoss, NoTrainingData, TrainingStopped
+from workers.training.contracts import (
+    NonFiniteLoss,
+    NoTrainingData,
+    QuantizationUnavailable,
+    TemplateRefusesPrompt,
+    TrainingStopped,
+)
 
 RECIPE: dict[str, Any] = {
     "stop_after": "policy",
@@ -187,9 +194,11 @@ class TestRefusal:
             (TrainingStopped(3, 9), GiveBack, "stopped"),
             (NonFiniteLoss("loss", float("nan"), 4), StageRefused, "non_finite_loss"),
             (NoTrainingData(5, "all ties"), StageRefused, "no_training_data"),
+            (QuantizationUnavailable("nf4"), StageRefused, "quantization_unavailable"),
+            (TemplateRefusesPrompt("no tools", "Hi"), StageRefused, "template_refuses_prompt"),
         ],
     )
     def test_a_training_s_end_is_the_stage_s(self, raised: Exception, expected: type[StageError], code: str) -> None:
-        with pytest.raises(expected, match=str(raised)) as error, ends_explained():
+        with pytest.raises(expected, match=re.escape(str(raised))) as error, ends_explained():
             raise raised
         assert error.value.code == code
