@@ -11,7 +11,7 @@ from cli.stack.sweep import marked
 from tests.process.service import Service
 from tests.stack import wait_for
 
-LONG = {"policy": {"epochs": 40, "save_steps": 20}}
+LONG = {"stop_after": "policy", "policy": {"epochs": 40, "save_steps": 20}}
 
 
 @pytest.fixture
