@@ -47,7 +47,7 @@ from app.services import runs
 from app.services.evaluators import resolved
 from app.services.models import PublishedModel
 from app.services.prices import price_table
-from app.services.run_rules import Plan
+from app.services.run_plan import Plan
 
 NOTHING_READ = Lengths(0.0, estimate.ZERO)
 CHARACTERS_A_TOKEN = 4.0

@@ -6,8 +6,8 @@ from app.db.models import Judge, PromptSet, RubricRevision, Run, RunKind
 from app.db.session import WriteSession
 from app.rlaif.recipe import Recipe
 from app.services import engine, run_rules
+from app.services.run_plan import Plan
 from app.services.run_rows import insert_run
-from app.services.run_rules import Plan
 
 
 def create(

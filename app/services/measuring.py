@@ -22,18 +22,11 @@ from app.rlaif.sections import SampleConfig
 from app.schemas.evaluation import AnswerConfig, MeasureIn
 from app.services import checkpoints, engine, judges, models, prompt_sets, runs
 from app.services.evaluations import fields_of_an_evaluation
+from app.services.independence import CircularEvaluation, asked_of, is_circular, weights_of, with_teachers
 from app.services.run_parts import named_revision, within
+from app.services.run_plan import Plan
 from app.services.run_rows import insert_run
-from app.services.run_rules import (
-    CircularEvaluation,
-    Plan,
-    asked_of,
-    is_circular,
-    require_priced,
-    require_sound,
-    weights_of,
-    with_teachers,
-)
+from app.services.run_rules import require_priced, require_sound
 from app.storage import ArtifactStore
 
 CONTROLS = 2

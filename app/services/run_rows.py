@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.db.ids import Kind, new_id
 from app.db.models import Run, RunKind
 from app.db.session import WriteSession
-from app.services.run_rules import Plan
+from app.services.run_plan import Plan
 
 
 def insert_run(

@@ -19,8 +19,8 @@ from app.rlaif.recipe import Budget, Recipe, StageKind
 from app.schemas.run import RunIn
 from app.services import engine, forks, gates, round_rules, run_parts, run_rules, sweep_rules
 from app.services.models import PublishedModel
+from app.services.run_plan import Plan, RunRefused
 from app.services.run_rows import insert_run
-from app.services.run_rules import Plan
 from app.storage import ArtifactStore
 
 CLIENT_PAUSE = "asked for by the client"
@@ -137,7 +137,7 @@ def _require_judged(fork: forks.Fork, recipe: Recipe) -> None:
 
 def _require_pipeline(recipe: Recipe) -> None:
     if recipe.calibrate is not None:
-        raise run_rules.RunRefused(
+        raise RunRefused(
             "a run does not calibrate its judge: POST /v1/calibrations measures one against people's labels; leave "
             "recipe.calibrate out",
             field="recipe.calibrate",
@@ -146,7 +146,7 @@ def _require_pipeline(recipe: Recipe) -> None:
 
 def _require_no_scoring(recipe: Recipe) -> None:
     if recipe.score is not None:
-        raise run_rules.RunRefused(
+        raise RunRefused(
             "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out",
             field="recipe.score",
         )

@@ -19,8 +19,8 @@ from app.rlaif.sections import SampleConfig
 from app.schemas.scoring import ConversationIn, ScoringIn
 from app.services import checkpoints, engine, prompt_sets, runs
 from app.services.run_parts import within
+from app.services.run_plan import Plan
 from app.services.run_rows import insert_run
-from app.services.run_rules import Plan
 
 COHORT = "scoring"
 

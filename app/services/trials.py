@@ -28,7 +28,7 @@ from app.rlaif.seeds import derive_seed
 from app.schemas.trial import GoldenTestIn, TrialIn
 from app.services import judges, measurements, prompt_sets, rubrics, runs
 from app.services.run_parts import within
-from app.services.run_rules import RunRefused
+from app.services.run_plan import RunRefused
 from app.services.tried_pairs import Cohort, tried_pairs
 
 PAIR = "pair"

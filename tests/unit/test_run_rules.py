@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from app.db.models import Judge, RubricRevision
 from app.rlaif.judges import JudgeSpec
 from app.rlaif.rubric import Rubric
-from app.services.run_rules import is_circular
+from app.services.independence import is_circular
 
 SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 SHORT = {

@@ -37,8 +37,8 @@ from app.rlaif.selection import Outcomes
 from app.rlaif.significance import holm
 from app.rlaif.statistics import distribution, length_difference, win_rate
 from app.rlaif.task_evidence import TaskResult
+from app.services.independence import is_circular, weights_of, with_teachers
 from app.services.measuring import taught_or_asked
-from app.services.run_rules import is_circular, weights_of, with_teachers
 from app.services.warm_start_rules import critic_of
 from workers.stages.contract import StageContext, StageRefused
 from workers.stages.inputs import StageInputs

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app.db.ids import Kind, new_id
 from app.db.models import Checkpoint, CheckpointKind, Judge, Outbox, RunStatus, Shard, Verdict
 from app.rlaif.comparison import Answer
-from app.services.run_rules import with_teachers
+from app.services.independence import with_teachers
 from app.storage import MANIFEST
 from tests.integration.stages.test_judging import RECIPE, prompts_with
 from tests.integration.stages.world import EXAMPLES, World
