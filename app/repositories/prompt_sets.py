@@ -17,14 +17,14 @@ _INCOMING = """
 CREATE TEMPORARY TABLE incoming_prompts (
     line integer, id varchar(64) COLLATE "C", position integer, external_id varchar(200), messages jsonb, tools jsonb,
     cohort varchar(100), split varchar(32), reference text, criteria jsonb, candidates jsonb, preferences jsonb,
-    authors jsonb, annotations jsonb
+    authors jsonb, annotations jsonb, outcomes jsonb
 ) ON COMMIT DROP
 """
 _COLUMNS = (
     "id, position, external_id, messages, tools, cohort, split, reference, criteria, candidates, preferences, "
-    "authors, annotations"
+    "authors, annotations, outcomes"
 )
-_TYPES = ("int4", "text", "int4", "text", "jsonb", "jsonb", "text", "text", "text", *("jsonb",) * 5)
+_TYPES = ("int4", "text", "int4", "text", "jsonb", "jsonb", "text", "text", "text", *("jsonb",) * 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class IncomingPrompt:
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]
+    outcomes: list[bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +138,5 @@ def _values(row: IncomingPrompt) -> tuple[Any, ...]:
         row.preferences,
         row.authors,
         row.annotations,
+        row.outcomes,
     )

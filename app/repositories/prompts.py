@@ -30,6 +30,7 @@ class PromptRow:
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]
+    outcomes: list[bool | None]
 
 
 # SQLAlchemy types a statement by its columns; here a row is read by their order.
@@ -47,6 +48,7 @@ _PROMPTS: Select[*tuple[Any, ...]] = select(
     Prompt.preferences,
     Prompt.authors,
     Prompt.annotations,
+    Prompt.outcomes,
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from app.rlaif.annotation import GivenAnswer
 from app.rlaif.prompt import MOST_CANDIDATES, Prompt
 
-_ABOUT_CANDIDATES = {"candidates", "authors", "preferences", "annotations"}
+_ABOUT_CANDIDATES = {"candidates", "authors", "preferences", "annotations", "outcomes"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,9 @@ def phases(kind: StageKind, recipe: Recipe, inputs: Inputs) -> tuple[Phase, ...]
             )
         case StageKind.SCORE:
             return (Phase(PhaseName.SCORE, Queue.GPU),)
+        case StageKind.TRAJECTORIES:
+            judging = Phase(PhaseName.JUDGE, _judge_queue(local=inputs.evaluation_judge_is_local))
+            return (Phase(PhaseName.IMPORT, Queue.IO), judging, Phase(PhaseName.MEASURE, Queue.IO))
 
 
 def _warm_start_phases(recipe: Recipe) -> tuple[Phase, ...]:

@@ -93,6 +93,9 @@ class Prompt(BaseModel):
     annotations: Annotated[tuple[KnownAnnotation, ...], Field(max_length=1_000_000)] = Field(
         (), description="People's answers about pairs of candidates, several a pair: what judges are calibrated on"
     )
+    outcomes: Annotated[tuple[Annotated[bool, Field(strict=True)] | None, ...], Field(max_length=MOST_CANDIDATES)] = (
+        Field((), description="Whether each candidate is known to have succeeded, null where nobody knows; all or none")
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +137,14 @@ class Prompt(BaseModel):
         if self.authors and len(self.authors) != len(self.candidates):
             raise ValueError(
                 f"{len(self.authors)} authors for {len(self.candidates)} candidates: name each one's, null if unknown"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_candidate_has_its_outcome(self) -> Self:
+        if self.outcomes and len(self.outcomes) != len(self.candidates):
+            raise ValueError(
+                f"{len(self.outcomes)} outcomes for {len(self.candidates)} candidates: give each one's, null if unknown"
             )
         return self
 

@@ -25,6 +25,7 @@ from app.rlaif.sections import (
 )
 from app.rlaif.sweep import SweepConfig, candidates
 from app.rlaif.training import PolicyConfig, RewardModelConfig
+from app.rlaif.trajectories import TrajectoriesConfig
 from app.rlaif.warm_start import WarmStartConfig
 
 RECIPE_VERSION: Literal[1] = 1
@@ -33,8 +34,8 @@ RECIPE_VERSION: Literal[1] = 1
 class StageKind(StrEnum):
     """The stages of a round, in the order in which they run.
 
-    `warm_start` is in the first round alone; `calibrate` ends a calibration, `score` is all of a scoring, and both are
-    in no other run.
+    `warm_start` is in the first round alone; `calibrate` ends a calibration, `score` is all of a scoring and
+    `trajectories` all of a trajectory evaluation, and these are in no other run.
     """
 
     WARM_START = "warm_start"
@@ -46,6 +47,7 @@ class StageKind(StrEnum):
     POLICY = "policy"
     EVALUATE = "evaluate"
     SCORE = "score"
+    TRAJECTORIES = "trajectories"
 
 
 class GatesConfig(Section):
@@ -142,6 +144,10 @@ class Recipe(Section):
     score: ScoreConfig | None = Field(
         None, description="Set by POST /v1/checkpoints/{id}/scores alone: the run scores texts and does nothing else"
     )
+    trajectories: TrajectoriesConfig | None = Field(
+        None,
+        description="Set by POST /v1/trajectory-evaluations alone: the run measures how often trajectories succeed",
+    )
 
     @model_validator(mode="after")
     def _calibration_ends_with_itself(self) -> Self:
@@ -158,6 +164,15 @@ class Recipe(Section):
         if (self.score is not None) != (self.stop_after is StageKind.SCORE):
             raise ValueError(
                 "score and stop_after 'score' are of scorings: make one by POST /v1/checkpoints/{id}/scores"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trajectories_are_all(self) -> Self:
+        if (self.trajectories is not None) != (self.stop_after is StageKind.TRAJECTORIES):
+            raise ValueError(
+                "trajectories and stop_after 'trajectories' are of trajectory evaluations: make one by "
+                "POST /v1/trajectory-evaluations"
             )
         return self
 
@@ -215,6 +230,8 @@ class Recipe(Section):
         """The stages that this recipe runs, in order."""
         if self.score is not None:
             return (StageKind.SCORE,)
+        if self.trajectories is not None:
+            return (StageKind.TRAJECTORIES,)
         if self.measure is not None:
             return (StageKind.SAMPLE, StageKind.EVALUATE)
         kinds = tuple(StageKind)

@@ -82,6 +82,7 @@ class PromptOut(BaseModel):
     preferences: list[dict[str, Any]]
     authors: list[str | None]
     annotations: list[dict[str, Any]]
+    outcomes: list[bool | None]
 
     @classmethod
     def of(cls, row: PromptRow) -> Self:
@@ -97,4 +98,5 @@ class PromptOut(BaseModel):
             preferences=row.preferences,
             authors=row.authors,
             annotations=row.annotations,
+            outcomes=row.outcomes,
         )

@@ -104,7 +104,7 @@ def every_prompt(sessions: SessionFactory, prompt_set_id: str) -> Iterator[tuple
 
 def _canonical(prompt: Prompt) -> bytes:
     """What is left out where it is empty came later, and changes no older set's digest."""
-    later = {name for name in ("authors", "annotations") if not getattr(prompt, name)}
+    later = {name for name in ("authors", "annotations", "outcomes") if not getattr(prompt, name)}
     content = prompt.model_dump(mode="json", exclude_none=True, exclude={"id", *later})
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
@@ -178,6 +178,7 @@ class _Intake:
             preferences=[known.model_dump(mode="json") for known in prompt.preferences],
             authors=list(prompt.authors),
             annotations=[known.model_dump(mode="json") for known in prompt.annotations],
+            outcomes=list(prompt.outcomes),
         )
         self._position += 1
         return row

@@ -78,7 +78,8 @@ def rate(context: StageContext, inputs: StageInputs, blocks: Callable[[], Iterat
         if first is not None:
             with context.read() as session:
                 spent = judge_usd_spent(session, context.work.run_id)
-            put_all(context, rater.judge, chain((first,), stream), _Ratings(context, rater, spent=spent))
+            ledger = Ratings(context, rater, spent=spent, on_stored=lambda: None)
+            put_all(context, rater.judge, chain((first,), stream), ledger)
         if questions.cut:
             raise stopped(context)
 
@@ -88,12 +89,12 @@ def evaluator_results(context: StageContext, inputs: StageInputs, pairs: Sequenc
     return {rater.config.name: _result(context, rater, pairs) for rater in raters(context, inputs)}
 
 
-class _Ratings(Ledger):
+class Ratings(Ledger):
     """Ratings by an evaluator, beside those by the run's own rubric."""
 
-    def __init__(self, context: StageContext, rater: Rater, *, spent: Decimal) -> None:
+    def __init__(self, context: StageContext, rater: Rater, *, spent: Decimal, on_stored: Callable[[], None]) -> None:
         at_most = unstored_at_most(rater.judge)
-        super().__init__(context, rater.judge.id, spent=spent, on_stored=lambda: None, unstored_at_most=at_most)
+        super().__init__(context, rater.judge.id, spent=spent, on_stored=on_stored, unstored_at_most=at_most)
         self._evaluator = rater.config.name
 
     def _score(self, id_: str, answer: JudgedScore) -> dict[str, Any]:

@@ -22,6 +22,7 @@ STAGES: Mapping[StageKind, str] = {
     StageKind.POLICY: "workers.stages.policy:run",
     StageKind.EVALUATE: "workers.stages.evaluate:run",
     StageKind.SCORE: "workers.stages.score:run",
+    StageKind.TRAJECTORIES: "workers.stages.trajectories:run",
 }
 
 

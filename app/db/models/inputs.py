@@ -96,9 +96,10 @@ class Prompt(Base):
     criteria: Mapped[JsonList]  # per-prompt app.rlaif.rubric.Criterion
     candidates: Mapped[JsonList]  # ready-made completions: texts, or trajectories as lists of messages
     preferences: Mapped[JsonList]  # [{"first": 0, "second": 1, "probability": 0.9}], indices into candidates
-    # The two below came later: a row from before has none.
+    # The three below came later: a row from before has none.
     authors: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # family of each candidate
     annotations: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # KnownAnnotation
+    outcomes: Mapped[JsonList] = mapped_column(default=list, server_default=text("'[]'"))  # of each candidate
 
 
 class Model(Base):

@@ -162,6 +162,7 @@ class World:
             preferences=prompt.get("preferences", []),
             authors=prompt.get("authors", []),
             annotations=prompt.get("annotations", []),
+            outcomes=prompt.get("outcomes", []),
         )
 
     def add_run(
