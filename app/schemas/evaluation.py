@@ -34,6 +34,9 @@ class EvaluationIn(BaseModel):
     allow_circular_evaluation: StrictBool = Field(
         False, description="Let a judge that labelled the training data measure; evaluation and report will say so"
     )
+    allow_same_family: StrictBool = Field(
+        False, description="Let a judge of the training judge's family measure; the report will say so"
+    )
 
 
 EXAMPLE_MEASURE: dict[str, JsonValue] = {
@@ -78,6 +81,9 @@ class MeasureIn(BaseModel):
     budget: Budget = Field(Budget(), description="What it may cost, endpoints' answers included; reached, it pauses")
     allow_circular_evaluation: StrictBool = Field(
         False, description="Let a judge measure what it taught or wrote; evaluation and report will say so"
+    )
+    allow_same_family: StrictBool = Field(
+        False, description="Let a judge measure that is of the family of one that taught or answers"
     )
 
 

@@ -71,6 +71,9 @@ class RunIn(BaseModel):
     allow_circular_evaluation: StrictBool = Field(
         False, description="Let the training judge measure the result too; evaluation and report will say so"
     )
+    allow_same_family: StrictBool = Field(
+        False, description="Let a judge of the training judge's family measure; the report will say so"
+    )
 
 
 class ResumeIn(BaseModel):

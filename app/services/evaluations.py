@@ -43,6 +43,7 @@ def create(
         recipe=Recipe(evaluate=evaluate, budget=request.budget, rounds=None),
         fork=ForkIn(run=trained.run_id, from_stage=StageKind.EVALUATE),
         allow_circular_evaluation=request.allow_circular_evaluation,
+        allow_same_family=request.allow_same_family,
     )
     with fields_of_an_evaluation():
         return runs.create(

@@ -34,7 +34,12 @@ class CircularEvaluation(InvalidInput):
     """Raised when the training judge would also measure the result, and the client has not allowed it."""
 
 
-def require_independence(session: Session, plan: Plan) -> None:
+class SameFamily(InvalidInput):
+    """Raised when a judge of the training judge's family would measure the result, and that is not allowed."""
+
+
+def require_independence(session: Session, plan: Plan, *, allow_same_family: bool) -> None:
+    """Raises CircularEvaluation, SameFamily."""
     critic = critic_of(session, plan.recipe, project_id=plan.prompt_set.project_id)
     teaching = [one for one in (plan.judge if plan.teaches else None, critic) if one is not None]
     measuring = plan.evaluation_judge
@@ -42,15 +47,28 @@ def require_independence(session: Session, plan: Plan) -> None:
         return
     asked = with_teachers(session, [each for one in teaching for each in asked_of(session, one)])
     asked_later = with_teachers(session, asked_of(session, measuring))
-    if not is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
-        return
     names = " or ".join(repr(one.name) for one in teaching)
-    raise CircularEvaluation(
-        f"judge {names} labels the training data, criticises it or rewards the policy, and evaluation judge "
-        f"{measuring.name!r} is the same instrument or has one in common with it, which would reward its own taste: "
-        "name another one, or set allow_circular_evaluation",
-        field="evaluation_judge",
-    )
+    if is_circular(asked, asked_later, plan.rubric, weights=weights_of(session, *asked, *asked_later)):
+        raise CircularEvaluation(
+            f"judge {names} labels the training data, criticises it or rewards the policy, and evaluation judge "
+            f"{measuring.name!r} is the same instrument or has one in common with it, which would reward its own "
+            "taste: name another one, or set allow_circular_evaluation",
+            field="evaluation_judge",
+        )
+    if not allow_same_family:
+        require_other_family(asked, asked_later, names=names, field="evaluation_judge")
+
+
+def require_other_family(teaching: Iterable[Judge], measuring: Iterable[Judge], *, names: str, field: str) -> None:
+    """Judges of one family share their errors: agreeing, they prove little. Raises SameFamily."""
+    families = {judge.family for judge in teaching}
+    for judge in measuring:
+        if judge.family in families:
+            raise SameFamily(
+                f"judge {judge.name!r} is of family {judge.family!r}, as {names} is in part or whole, and may share "
+                "its errors: name a judge of another family, or set allow_same_family",
+                field=field,
+            )
 
 
 def is_circular(

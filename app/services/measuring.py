@@ -22,7 +22,14 @@ from app.rlaif.sections import SampleConfig
 from app.schemas.evaluation import AnswerConfig, MeasureIn
 from app.services import checkpoints, engine, judges, models, prompt_sets, runs
 from app.services.evaluations import fields_of_an_evaluation
-from app.services.independence import CircularEvaluation, asked_of, is_circular, weights_of, with_teachers
+from app.services.independence import (
+    CircularEvaluation,
+    asked_of,
+    is_circular,
+    require_other_family,
+    weights_of,
+    with_teachers,
+)
 from app.services.run_parts import named_revision, within
 from app.services.run_plan import Plan
 from app.services.run_rows import insert_run
@@ -54,7 +61,8 @@ def create(
 ) -> RunRow:
     """The queued run that measures.
 
-    Raises NotFound, NotAnswering, PromptsNotAnswerable, RunRefused, CircularEvaluation.
+    Raises NotFound, NotAnswering, PromptsNotAnswerable, RunRefused, CircularEvaluation,
+    SameFamily.
     """
     measured = _subject(session, project_id, "measured", request.measured)
     baseline = _subject(session, project_id, "baseline", request.baseline)
@@ -78,11 +86,12 @@ def create(
     _require_answerable(session, prompt_set, measured, baseline)
     _require_tasks_have_weights(request, measured, baseline)
     with fields_of_an_evaluation():
-        require_sound(session, store, plan, allow_circular=True)  # it trains nothing: who taught what is asked below
+        # it trains nothing: who taught what is asked below
+        require_sound(session, store, plan, allow_circular=True, allow_same_family=True)
         require_priced(session, plan, prices)
     _require_endpoints_priced(session, recipe, prices)
     if not request.allow_circular_evaluation:
-        _require_independence(session, plan)
+        _require_independence(session, plan, allow_same_family=request.allow_same_family)
     run = insert_run(session, project_id, request.name, plan, kind=RunKind.EVALUATION, forked_from_id=None)
     engine.start_run(session, run)
     return runs.get(session, project_id, run.id)
@@ -178,7 +187,7 @@ def _require_endpoints_priced(session: Session, recipe: Recipe, prices: PriceTab
             raise NotAnswering(unpriced(judge.name, spec), field=field)
 
 
-def _require_independence(session: Session, plan: Plan) -> None:
+def _require_independence(session: Session, plan: Plan, *, allow_same_family: bool) -> None:
     judge = plan.evaluation_judge
     assert judge is not None  # noqa: S101  the request names one
     subjects = taught_or_asked(session, plan.recipe.measure)
@@ -190,3 +199,5 @@ def _require_independence(session: Session, plan: Plan) -> None:
             "allow_circular_evaluation",
             field="judge",
         )
+    if not allow_same_family:
+        require_other_family(taught, measuring, names="what taught or is measured", field="judge")

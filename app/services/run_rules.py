@@ -34,10 +34,17 @@ from app.storage import ArtifactStore
 _SPEC: TypeAdapter[JudgeSpec] = TypeAdapter(JudgeSpec)
 
 
-def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, allow_circular: bool) -> None:
+def require_sound(
+    session: Session,
+    store: ArtifactStore | None,
+    plan: Plan,
+    *,
+    allow_circular: bool,
+    allow_same_family: bool,
+) -> None:
     """Without `store` the base model's files are not looked into.
 
-    Raises RunRefused, PeopleRefused, WarmStartRefused, CircularEvaluation.
+    Raises RunRefused, PeopleRefused, WarmStartRefused, CircularEvaluation, SameFamily.
     """
     _require_judges(plan)
     _require_mode(session, plan)
@@ -57,7 +64,7 @@ def require_sound(session: Session, store: ArtifactStore | None, plan: Plan, *, 
     _require_people(session, plan)
     require_teachable(session, plan.recipe, prompt_set=plan.prompt_set, rubric=plan.rubric)
     if not allow_circular:
-        require_independence(session, plan)
+        require_independence(session, plan, allow_same_family=allow_same_family)
 
 
 def require_priced(session: Session, plan: Plan, prices: PriceTable) -> None:

@@ -114,7 +114,13 @@ def planned(
     trains = not any(stage.kind is StageKind.POLICY for stage in (fork.reused if fork else ()))
     sweep_rules.require_selectable(recipe, parts.prompt_set, trains=trains)
     plan = Plan(recipe, parts.rubric, parts.prompt_set, parts.base_model, parts.judge, parts.evaluation_judge)
-    run_rules.require_sound(session, store, plan, allow_circular=request.allow_circular_evaluation)
+    run_rules.require_sound(
+        session,
+        store,
+        plan,
+        allow_circular=request.allow_circular_evaluation,
+        allow_same_family=request.allow_same_family,
+    )
     run_rules.require_priced(session, plan, prices)
     gates.require_calibrated(
         session,

@@ -189,6 +189,18 @@ class TestRules:
         assert problem["code"] == "circular_evaluation"
         assert "allow_circular_evaluation" in problem["detail"]
 
+    def test_a_judge_of_the_training_judges_family_measures_only_where_that_is_allowed(self, client: Client) -> None:
+        criteria = [{"name": "clean", "description": "No insult.", "check": {"kind": "words", "none_of": ["duh"]}}]
+        spec = {"kind": "checks", "family": "checks", "criteria": criteria}
+        body = client.request(evaluation_judge={"name": "cousin", "spec": spec})
+        problem = client.post("/v1/runs", body, expect=422)
+        assert (problem["code"], problem["field"]) == ("same_family", "evaluation_judge")
+        assert "allow_same_family" in problem["detail"]
+        run = client.post("/v1/runs", body | {"allow_same_family": True})
+        client.drive(run["id"])
+        codes = [caveat["code"] for caveat in client.get(f"/v1/runs/{run['id']}/report")["caveats"]]
+        assert "same_family" in codes
+
     def test_a_judge_with_the_rubrics_own_criteria_is_the_same_judge(self, client: Client) -> None:
         same = {"name": "copy", "spec": {"kind": "checks", "sharpness": 3.0, "criteria": RUBRIC["criteria"]}}
         problem = client.post("/v1/runs", client.request(evaluation_judge=same), expect=422)
