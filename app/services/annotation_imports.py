@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
-from gzip import BadGzipFile
 from typing import IO, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +12,7 @@ from app.db.ids import Kind, new_id
 from app.db.models import AnnotationQueue
 from app.db.session import WriteSession
 from app.errors import InvalidInput
-from app.jsonl import BadLine, Line, TooMuchContent, read_lines
+from app.jsonl import BadLine, Line, read_lines
 from app.problem_fields import FieldError
 from app.repositories import annotation_imports, annotation_seats
 from app.repositories.annotation_imports import BadLabel, Imported, IncomingAnnotation
@@ -24,7 +22,7 @@ from app.rlaif.annotation import Annotator, GivenAnswer, PersonAnswer, SkipReaso
 from app.rlaif.messages import Content
 from app.rlaif.prompt import Prompt
 from app.services import annotation_queues
-from app.services.bad_lines import MOST_ERRORS, UploadDamaged, UploadTooLarge, clash, field_error, refusal, validated
+from app.services.bad_lines import MOST_ERRORS, clash, field_error, refusal, uploading, validated
 
 _SETTLED_AT_ONCE = 1000
 
@@ -67,13 +65,9 @@ def upload(
     Raises NotFound, InvalidAnnotations, NoAnnotations, UploadTooLarge, UploadDamaged.
     """
     queue = annotation_queues.get(session, project_id, queue_id, lock=True)
-    try:
-        intake = _Intake()
+    intake = _Intake()
+    with uploading("upload"):
         annotation_imports.copy_in(session, intake.rows(read_lines(content, max_line=max_line, max_total=max_total)))
-    except TooMuchContent as error:
-        raise UploadTooLarge(f"{error}: split the upload", field="body") from error
-    except (EOFError, BadGzipFile, zlib.error) as error:
-        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
     intake.require_good()
     _require_coherent(session, queue)
     return _move_in(session, queue, labels=intake.labels)

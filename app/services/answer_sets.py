@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from gzip import BadGzipFile
 from pathlib import Path
 from typing import IO
 
@@ -16,22 +14,14 @@ from app.db.ids import Kind, new_id
 from app.db.models import AnswerSet
 from app.db.session import WriteSession
 from app.errors import InvalidInput, NotFound
-from app.jsonl import BadLine, Line, TooMuchContent, read_lines
+from app.jsonl import BadLine, Line, read_lines
 from app.problem_fields import FieldError
 from app.repositories import answer_sets
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
 from app.rlaif.comparison import Answer
 from app.rlaif.stored_answers import ANSWERS_FILE, StoredAnswer
-from app.services.bad_lines import (
-    MOST_ERRORS,
-    UploadDamaged,
-    UploadTooLarge,
-    clash,
-    field_error,
-    refusal,
-    validated,
-)
+from app.services.bad_lines import MOST_ERRORS, clash, field_error, refusal, uploading, validated
 from app.storage import ArtifactStore, Manifest
 
 
@@ -57,15 +47,10 @@ def upload(
 
     Raises NameTaken, InvalidAnswers, EmptyAnswerSet, UploadTooLarge, UploadDamaged.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix="rlaif-answers-") as directory:
-            lines = read_lines(content, max_line=max_line, max_total=max_total)
-            by_answer = _take_in(session, Path(directory) / ANSWERS_FILE, lines)
-            digest, key = _publish(store, Path(directory))
-    except TooMuchContent as error:
-        raise UploadTooLarge(f"{error}: split the set", field="body") from error
-    except (EOFError, BadGzipFile, zlib.error) as error:
-        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
+    with tempfile.TemporaryDirectory(prefix="rlaif-answers-") as directory, uploading("set"):
+        lines = read_lines(content, max_line=max_line, max_total=max_total)
+        by_answer = _take_in(session, Path(directory) / ANSWERS_FILE, lines)
+        digest, key = _publish(store, Path(directory))
     answer_set = AnswerSet(
         id=new_id(Kind.ANSWER_SET),
         project_id=project_id,

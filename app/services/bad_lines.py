@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from gzip import BadGzipFile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from app.errors import InvalidInput, PayloadTooLarge
-from app.jsonl import BadLine, Line
+from app.jsonl import BadLine, Line, TooMuchContent
 from app.problem_fields import FieldError, field_path
 
 MOST_ERRORS = 100
@@ -21,6 +24,17 @@ class UploadTooLarge(PayloadTooLarge):
 
 class UploadDamaged(InvalidInput):
     """Raised when a compressed upload breaks off or was never gzip."""
+
+
+@contextmanager
+def uploading(what: str) -> Iterator[None]:
+    """What breaks while an upload is read, as the client who sends it is told. Raises UploadTooLarge, UploadDamaged."""
+    try:
+        yield
+    except TooMuchContent as error:
+        raise UploadTooLarge(f"{error}: split the {what}", field="body") from error
+    except (EOFError, BadGzipFile, zlib.error) as error:
+        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
 
 
 def validated(line: Line | BadLine, model: type[BaseModel]) -> Line | BadLine:

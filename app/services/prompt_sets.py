@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import IO
@@ -16,7 +15,7 @@ from app.db.models import Prompt as PromptRow
 from app.db.models import PromptSet, Split
 from app.db.session import SessionFactory, WriteSession
 from app.errors import InvalidInput, NotFound
-from app.jsonl import BadLine, Line, TooMuchContent, read_lines
+from app.jsonl import BadLine, Line, read_lines
 from app.problem_fields import FieldError
 from app.repositories import prompt_sets
 from app.repositories.named import insert_named
@@ -24,7 +23,7 @@ from app.repositories.pages import Chunk, Slice, walk
 from app.repositories.prompt_sets import Clash, IncomingPrompt
 from app.rlaif.messages import as_json
 from app.rlaif.prompt import Prompt
-from app.services.bad_lines import MOST_ERRORS, UploadDamaged, UploadTooLarge, clash, field_error, refusal, validated
+from app.services.bad_lines import MOST_ERRORS, clash, field_error, refusal, uploading, validated
 
 
 class InvalidPrompts(InvalidInput):
@@ -72,13 +71,9 @@ def upload(
 
     Raises NameTaken, InvalidPrompts, EmptyPromptSet, UploadTooLarge, UploadDamaged.
     """
-    try:
+    with uploading("set"):
         lines = (validated(line, Prompt) for line in read_lines(content, max_line=max_line, max_total=max_total))
         return _store(session, project_id, name=name, lines=lines, held_out=held_out)
-    except TooMuchContent as error:
-        raise UploadTooLarge(f"{error}: split the set", field="body") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
 
 
 def get(session: Session, project_id: str, prompt_set_id: str) -> PromptSet:

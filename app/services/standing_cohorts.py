@@ -5,11 +5,9 @@ A draw is an immutable prompt set, so an evaluation on it can be repeated; a ref
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from gzip import BadGzipFile
 from typing import IO
 
 from sqlalchemy import func
@@ -20,7 +18,7 @@ from app.db.models import PromptSet, StandingCohort
 from app.db.models import Trace as TraceRow
 from app.db.session import WriteSession
 from app.errors import Conflict, InvalidInput, NotFound
-from app.jsonl import BadLine, Line, TooMuchContent, read_lines
+from app.jsonl import BadLine, Line, read_lines
 from app.problem_fields import FieldError
 from app.repositories import standing_cohorts
 from app.repositories.named import insert_named
@@ -31,7 +29,7 @@ from app.rlaif.prompt import Prompt
 from app.rlaif.traces import Trace, TraceFormat, Unusable, traces
 from app.schemas.standing_cohort import StandingCohortIn
 from app.services import prompt_sets
-from app.services.bad_lines import MOST_ERRORS, UploadDamaged, UploadTooLarge, field_error, refusal
+from app.services.bad_lines import MOST_ERRORS, field_error, refusal, uploading
 
 
 class InvalidTraces(InvalidInput):
@@ -103,13 +101,9 @@ def take_in(
     """
     cohort = get(session, project_id, cohort_id)
     intake = _Intake(format_)
-    try:
+    with uploading("upload"):
         lines = read_lines(content, max_line=max_line, max_total=max_total)
         standing_cohorts.copy_in(session, intake.rows(lines))
-    except TooMuchContent as error:
-        raise UploadTooLarge(f"{error}: split the upload", field="body") from error
-    except (EOFError, BadGzipFile, zlib.error) as error:
-        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
     if intake.errors:
         raise refusal(InvalidTraces, intake.errors)
     added = standing_cohorts.move_in(session, cohort)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import IO, Any
@@ -13,13 +12,13 @@ from app.db.ids import Kind, new_id
 from app.db.models import Task, TaskDocument, TaskOutcome
 from app.db.session import WriteSession
 from app.errors import InvalidInput, NotFound
-from app.jsonl import BadLine, Line, TooMuchContent, read_lines
+from app.jsonl import BadLine, Line, read_lines
 from app.problem_fields import FieldError
 from app.repositories import tasks
 from app.repositories.named import insert_named
 from app.repositories.pages import Chunk, Slice
 from app.rlaif.task import MOST_DOCUMENTS, TaskConfig, task_digest
-from app.services.bad_lines import MOST_ERRORS, UploadDamaged, UploadTooLarge, field_error, refusal, validated
+from app.services.bad_lines import MOST_ERRORS, field_error, refusal, uploading, validated
 from app.services.task_rendering import render
 
 
@@ -46,12 +45,8 @@ def upload(
 
     Raises NameTaken, InvalidTask, EmptyTask, TemplateRefused, UploadTooLarge, UploadDamaged.
     """
-    try:
+    with uploading("task"):
         config, documents = _read(read_lines(content, max_line=max_line, max_total=max_total))
-    except TooMuchContent as error:
-        raise UploadTooLarge(f"{error}: split the task", field="body") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise UploadDamaged(f"the compressed body is damaged: {error}", field="body") from error
     fields = [f"line {line.number}" for line in documents]
     values = [line.value for line in documents]
     return _store(session, project_id, name=name, config=config, documents=values, fields=fields)
