@@ -194,6 +194,9 @@ class TaskConfig(_Part):
         for key in value:
             if key not in cls.model_fields and key not in _WITHOUT_MEANING:
                 raise ValueError(f"{str(key)[:100]} {_REASONS.get(key, _SUPPORTED)}")
+        for key, given in value.items():
+            if isinstance(given, str) and given.lstrip().startswith("!function"):
+                raise ValueError(f"{key} names code by !function, which never runs here: write a template")
         return {key: given for key, given in value.items() if key not in _WITHOUT_MEANING}
 
     @model_validator(mode="after")

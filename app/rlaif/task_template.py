@@ -23,6 +23,9 @@ MOST_CHARACTERS = 200_000
 
 MOST_CHOICES = 100
 
+_DIGITS_OF_NO_PLACE = 10
+_NO_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
+
 
 class DocumentRefused(ValueError):
     """A document of which a template makes no question; `field` is the template's."""
@@ -49,7 +52,7 @@ class Question:
 def question(config: TaskConfig, document: Mapping[str, Any], *, examples: str) -> Question:
     """`examples` is what `few_shot` gives. Raises DocumentRefused."""
     text = _text("doc_to_text", config.doc_to_text, document)
-    if text.isdigit() and config.output_type is OutputType.MULTIPLE_CHOICE:
+    if text.isdecimal() and config.output_type is OutputType.MULTIPLE_CHOICE:
         raise DocumentRefused(
             "doc_to_text", f"{text[:20]!r} stands for a choice to ask with, which does not run here: write the question"
         )
@@ -63,7 +66,21 @@ def question(config: TaskConfig, document: Mapping[str, Any], *, examples: str) 
     size = len(found.system) + len(found.context) + sum(map(len, found.choices))
     if size > MOST_CHARACTERS:
         raise DocumentRefused("doc_to_text", f"{size} characters are more than {MOST_CHARACTERS}")
-    return _answered(config, document, found)
+    return _storable(_answered(config, document, found))
+
+
+def _storable(asked: Question) -> Question:
+    """A template can write characters that its config may not hold: a NUL, half of a surrogate pair."""
+    parts = {
+        "description": (asked.system,),
+        "doc_to_text": (asked.context,),
+        "doc_to_choice": asked.choices,
+        "doc_to_target": asked.targets,
+    }
+    for field, texts in parts.items():
+        if any(_NO_TEXT.search(text) for text in texts):
+            raise DocumentRefused(field, "it gives a NUL or a lone surrogate, which is no text")
+    return asked
 
 
 def _answered(config: TaskConfig, document: Mapping[str, Any], asked: Question) -> Question:
@@ -117,7 +134,7 @@ def _target(config: TaskConfig, document: Mapping[str, Any]) -> Any:
     if template in document:
         return document[template]
     text = _render("doc_to_target", template, document)
-    if text.isdigit() and config.doc_to_choice is not None:
+    if text.isdecimal() and len(text) < _DIGITS_OF_NO_PLACE and config.doc_to_choice is not None:
         return int(text)
     if len(text) >= 2 and text[0] == "[" and text[-1] == "]":
         try:
@@ -152,9 +169,11 @@ def _listed(text: str) -> Any:
 def _literal(text: str) -> Any:
     """A constant that is written in Python's syntax, as templates write lists. Raises SyntaxError, ValueError."""
     try:
-        return ast.literal_eval(text)
+        found = ast.literal_eval(text)
+        str(found)  # a number may be too long to be written
     except (MemoryError, RecursionError) as error:
         raise ValueError("nested too deeply") from error
+    return found
 
 
 def _place(answer: Any, choices: tuple[str, ...]) -> int:

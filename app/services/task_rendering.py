@@ -7,6 +7,7 @@ processor time and memory, and `render` is what starts it.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ MEMORY_BYTES = 1 << 30
 MOST_OUTPUT_CHARACTERS = 1 << 27
 _WALL_SECONDS = 4 * CPU_SECONDS
 _BY_CPU_LIMIT = -24  # SIGXCPU
+_OUT_OF_MEMORY = 77
 
 
 class TemplateRefused(InvalidInput):
@@ -41,8 +43,12 @@ def render(config: TaskConfig, documents: Sequence[Mapping[str, Any]], *, fields
         raise _too_dear(f"{_WALL_SECONDS} seconds") from error
     if done.returncode == _BY_CPU_LIMIT:
         raise _too_dear(f"{CPU_SECONDS} seconds of processor time")
-    if done.returncode != 0:
+    if done.returncode == _OUT_OF_MEMORY or done.returncode < 0:
         raise _too_dear(f"{MEMORY_BYTES >> 20} MiB of memory")
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"rendering ended with code {done.returncode}: {done.stderr[-2000:].decode(errors='replace')}"
+        )
     answer = json.loads(done.stdout)
     if "refused" in answer:
         place = answer["place"]
@@ -86,7 +92,10 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    json.dump(_rendered(json.load(sys.stdin)), sys.stdout)
+    try:
+        json.dump(_rendered(json.load(sys.stdin)), sys.stdout)
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY)  # unwinding would need memory, too
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class TestConfig:
             ({"test_split": "test"}, "test_split names a split"),
             ({"process_results": "!function utils.score"}, "process_results is code"),
             ({"include": "base.yaml"}, "include reads another file"),
+            ({"doc_to_text": "!function utils.text"}, "doc_to_text names code by !function"),
             ({"num_fewshots": 2}, "num_fewshots is not of the part"),
             ({"output_type": "loglikelihood_rolling"}, "output_type"),
             ({"doc_to_choice": None}, "needs doc_to_choice"),
@@ -115,6 +116,11 @@ class TestQuestion:
             ({"doc_to_text": "{{ 'a' * 300000 }}"}, DOCUMENT, "doc_to_text", "are more than"),
             ({"doc_to_text": "{{answer}}"}, DOCUMENT, "doc_to_text", "stands for a choice"),
             ({"doc_to_text": "answer"}, DOCUMENT, "doc_to_text", "it gives int"),
+            ({"doc_to_text": "{{ '\\x00' }}"}, DOCUMENT, "doc_to_text", "no text"),
+            ({"doc_to_choice": "{{ ['a', '\\ud800'] }}"}, DOCUMENT, "doc_to_choice", "no text"),
+            ({"description": "{{ '\\x00' }}"}, DOCUMENT, "description", "no text"),
+            ({"doc_to_target": "{{ '²' }}"}, DOCUMENT, "doc_to_target", "'²' is none of the 2 choices"),
+            ({"doc_to_target": "{{ '9' * 5000 }}"}, DOCUMENT, "doc_to_target", "is none of the 2 choices"),
             ({"doc_to_target": "7"}, DOCUMENT, "doc_to_target", "'7' is none of the 2 choices"),
             ({"doc_to_choice": "q"}, DOCUMENT, "doc_to_choice", "a list of texts"),
             ({"doc_to_choice": "{{q}}"}, DOCUMENT, "doc_to_choice", "is no list"),
@@ -127,6 +133,12 @@ class TestQuestion:
         with pytest.raises(DocumentRefused, match=reason) as refusal:
             asked(config(**changes), document)
         assert refusal.value.field == field
+
+    def test_what_a_target_may_not_be(self) -> None:
+        with pytest.raises(DocumentRefused, match="no text"):
+            asked(config(WRITE, doc_to_target="{{ '\\x00' }}"), {"q": "x"})
+        long = "[0x" + "f" * 5000 + "]"  # a number that Python reads and does not write
+        assert asked(config(WRITE, doc_to_target=f"{{{{ '{long}' }}}}"), {"q": "x"}).targets == (long,)
 
     def test_a_document_without_an_answer(self) -> None:
         with pytest.raises(DocumentRefused, match="has no answer"):
