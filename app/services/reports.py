@@ -15,10 +15,6 @@ from app.db.models import (
     Evaluation,
     Judge,
     MetricPoint,
-    Model,
-    PromptSet,
-    Rubric,
-    RubricRevision,
     Run,
     RunKind,
     Stage,
@@ -41,9 +37,10 @@ from app.rlaif.usage import StageUsage, total
 from app.schemas.pair_quality import PairQualityOut
 from app.schemas.stage import usage_of
 from app.schemas.usage import UsageOut
-from app.services import measuring, round_reports, runs
+from app.services import measuring, round_reports, runs, trajectories
 from app.services.engine import EventType
 from app.services.gates import own_calibration
+from app.services.run_lineage import lineage
 
 Metrics = TypeVar("Metrics", bound=BaseModel)
 
@@ -95,7 +92,7 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
             created_at=run.created_at,
             finished_at=run.finished_at,
         ),
-        lineage=_lineage(session, run, provenance),
+        lineage=lineage(session, run, provenance),
         judge=_judge(
             session,
             run.judge_id,
@@ -117,6 +114,8 @@ def _findings(session: Session, row: RunRow, provenance: Provenance) -> Findings
         curves=_curves(session, provenance),
         alarms=_alarms(session, provenance),
         usage=_usage(row),
+        trajectories=trajectories.measured(row),
+        endpoint=_endpoint(run),
         request=_request(run),
     )
 
@@ -195,49 +194,6 @@ def _calibration(session: Session, calibration_id: str) -> CalibrationFacts:
     )
 
 
-def _lineage(session: Session, run: Run, provenance: Provenance) -> findings.Lineage:
-    prompt_set = session.get_one(PromptSet, run.prompt_set_id)
-    return findings.Lineage(
-        rubric=None if run.rubric_revision_id is None else _rubric(session, run.rubric_revision_id),
-        prompt_set=findings.PromptSetLineage(
-            id=prompt_set.id,
-            name=prompt_set.name,
-            digest=prompt_set.digest,
-            train_count=prompt_set.train_count,
-            held_out_count=prompt_set.held_out_count,
-        ),
-        base_model=None if run.base_model_id is None else _model(session, run.base_model_id),
-        checkpoints=_checkpoints(session, provenance),
-        reused_stages={kind: source for (_, kind), source in provenance.reused.items()},
-    )
-
-
-def _model(session: Session, model_id: str) -> findings.ModelLineage:
-    model = session.get_one(Model, model_id)
-    return findings.ModelLineage(
-        id=model.id, name=model.name, source=model.source, family=model.family, digest=model.digest
-    )
-
-
-def _rubric(session: Session, revision_id: str) -> findings.RubricLineage:
-    revision = session.get_one(RubricRevision, revision_id)
-    return findings.RubricLineage(
-        rubric_id=revision.rubric_id,
-        revision_id=revision.id,
-        name=session.get_one(Rubric, revision.rubric_id).name,
-        number=revision.number,
-        content_hash=revision.content_hash,
-    )
-
-
-def _checkpoints(session: Session, provenance: Provenance) -> list[findings.CheckpointLineage]:
-    """Of each stage that counts for this run, what it published."""
-    return [
-        findings.CheckpointLineage.model_validate(row, from_attributes=True)
-        for row in results.checkpoints(session, provenance)
-    ]
-
-
 def _curves(session: Session, provenance: Provenance) -> list[TrainingCurves]:
     """Of the training stages that have measured a step, whoever executed them."""
     found: list[TrainingCurves] = []
@@ -288,6 +244,13 @@ def _figure(value: Any) -> float | None:
     return float(value) if _is_figure(value) else None
 
 
+def _endpoint(run: Run) -> str:
+    """Where a request for the same goes."""
+    if run.recipe.get("trajectories"):
+        return "/v1/trajectory-evaluations"
+    return "/v1/evaluations" if run.kind is RunKind.EVALUATION else "/v1/runs"
+
+
 def _request(run: Run) -> dict[str, Any]:
     """Ids, not contents: they name what cannot change."""
     parts = {
@@ -297,6 +260,8 @@ def _request(run: Run) -> dict[str, Any]:
         "judge": run.judge_id,
         "evaluation_judge": run.evaluation_judge_id,
     }
+    if run.recipe.get("trajectories"):
+        return trajectories.request_again(run)
     if run.kind is RunKind.EVALUATION:
         return measuring.request_again(run)
     return {"name": f"{run.name} again", **{name: id_ for name, id_ in parts.items() if id_}, "recipe": run.recipe}
