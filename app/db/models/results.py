@@ -98,7 +98,20 @@ class Comparison(Base):
     created_at: Mapped[CreatedAt]
 
 
-class Verdict(Base):
+class Share:
+    """What one judge's answer took, of the calls of its question."""
+
+    raw_text: Mapped[Long | None]
+    prompt_hash: Mapped[str | None] = mapped_column(String(64))
+    prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cost_usd: Mapped[Usd] = mapped_column(default=0)
+    cached: Mapped[bool] = mapped_column(default=False, server_default=false())  # a stored reply: nobody was asked
+    latency_s: Mapped[float] = mapped_column(Float, default=0.0)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+
+
+class Verdict(Share, Base):
     """One judge's answer in one presentation order, in the comparison's own numbering."""
 
     __tablename__ = "verdicts"
@@ -125,21 +138,13 @@ class Verdict(Base):
     answer: Mapped[Answer] = mapped_column(enum_column(Answer))
     probability: Mapped[float | None] = mapped_column(Float)
     invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
-    raw_text: Mapped[Long | None]
-    prompt_hash: Mapped[str | None] = mapped_column(String(64))
-    prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
-    completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
-    cost_usd: Mapped[Usd] = mapped_column(default=0)
-    cached: Mapped[bool] = mapped_column(default=False, server_default=false())  # a stored reply: nobody was asked
-    saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")  # what that reply cost when it was paid for
-    latency_s: Mapped[float] = mapped_column(Float, default=0.0)
-    attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+    saved_usd: Mapped[Usd] = mapped_column(default=0, server_default="0")  # of a stored reply: what it had cost
     scores: Mapped[Json | None]  # per-criterion scores, where the judge gives them
     notes: Mapped[JsonList | None]  # on single turns of a trajectory: side, turn, note
     created_at: Mapped[CreatedAt]
 
 
-class Score(Base):
+class Score(Share, Base):
     """One judge's rating of one completion in one presentation: `BA` shows criteria and scale the other way round."""
 
     __tablename__ = "scores"
@@ -160,14 +165,6 @@ class Score(Base):
     evaluator: Mapped[str] = mapped_column(String(100), default="", server_default="")  # '' = by the run's own rubric
     points: Mapped[float | None] = mapped_column(Float)
     invalid_reason: Mapped[InvalidReason | None] = mapped_column(enum_column(InvalidReason))
-    raw_text: Mapped[Long | None]
-    prompt_hash: Mapped[str | None] = mapped_column(String(64))
-    prompt_tokens: Mapped[int] = mapped_column(Integer, default=0)
-    completion_tokens: Mapped[int] = mapped_column(Integer, default=0)
-    cost_usd: Mapped[Usd] = mapped_column(default=0)
-    latency_s: Mapped[float] = mapped_column(Float, default=0.0)
-    attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
-    cached: Mapped[bool] = mapped_column(default=False, server_default=false())  # a stored reply: nobody was asked
     created_at: Mapped[CreatedAt]
 
 
