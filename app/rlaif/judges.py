@@ -46,6 +46,10 @@ class ChecksJudge(_Judge):
             raise ValueError(str(error)) from error
         return self
 
+    def reads(self, rubric: Rubric) -> Rubric:
+        """What it scores by where a run has `rubric`: its own criteria, if it has any."""
+        return Rubric(criteria=self.criteria) if self.criteria else rubric
+
 
 class RemoteJudge(_Judge):
     """A model behind a provider's endpoint: what is the same for all providers."""

@@ -12,7 +12,6 @@ from app.rlaif.points import POINTS, sigmoid
 from app.rlaif.pointwise import PointQuestion
 from app.rlaif.questions import PairAnswer, PointsAnswer, Question
 from app.rlaif.rendering import Case, Response
-from app.rlaif.rubric import Rubric
 from workers.judges.protocol import Judged, JudgeMisconfigured
 
 
@@ -21,7 +20,6 @@ class ProgramJudge:
 
     def __init__(self, spec: ChecksJudge) -> None:
         self._spec = spec
-        self._own = Rubric(criteria=spec.criteria) if spec.criteria else None
 
     async def judge(self, questions: Iterable[Question]) -> AsyncGenerator[Judged, None]:
         """Raises JudgeMisconfigured at a question whose rubric has nothing that a program can check."""
@@ -52,7 +50,7 @@ class ProgramJudge:
     def _score(self, case: Case, response: Response, name: str) -> CheckScore:
         try:
             return score_completion(
-                self._own or case.rubric,
+                self._spec.reads(case.rubric),
                 answer_text(response.turns),
                 prompt=user_text(case.prompt),
                 reference=case.reference,

@@ -83,15 +83,12 @@ def rating(
 def _checked(
     spec: ChecksJudge, rubric: Rubric, prompts: Mapping[str, PromptRow], *, may_lack: bool
 ) -> Callable[[Rollout], float | None]:
-    own = Rubric(criteria=spec.criteria) if spec.criteria else None
-
     def score(rollout: Rollout) -> float | None:
         prompt = prompts[rollout.prompt.id]
         asked = user_text(tuple(Message.model_validate(message) for message in prompt.messages))
         try:
-            found = score_completion(
-                own or criteria_for(rubric, prompt), rollout.text, prompt=asked, reference=prompt.reference
-            )
+            criteria = spec.reads(criteria_for(rubric, prompt))
+            found = score_completion(criteria, rollout.text, prompt=asked, reference=prompt.reference)
         except NothingToCheck as error:
             if may_lack:
                 return None
