@@ -16,11 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import psutil
 
 from benchmarks.figures import Figure, conclude, show
 from cli.address import free_port
@@ -38,11 +41,12 @@ WIN_RATE_SLACK = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One way through the pipeline. Seconds: of each stage by name, elapsed in all, of starting the stack."""
+    """One way through the pipeline. Seconds: of stages by name, elapsed in all, of starting the stack, of all cores."""
 
     stages: dict[str, float]
     elapsed: float
     start: float
+    cpu: float
     pairs: int
     win_rate: float
 
@@ -86,14 +90,15 @@ def on_a_stack(examples: Path, directory: Path) -> Course:
     with Stack(Home.at(directory / "stack"), options) as stack:
         stack.start_all()
         connection = Connection(stack.address, stack.api_key())
-        up = time.monotonic()
+        up, used = time.monotonic(), cpu_seconds()
         run = ended(connection, submit(connection, examples)["id"])
         report = connection.get(f"/v1/runs/{run['id']}/report")
-        done = time.monotonic()
+        done, used = time.monotonic(), cpu_seconds() - used
     return Course(
         stages={stage["kind"]: _elapsed(stage) for stage in run["stages"]},
         elapsed=done - up,
         start=up - began,
+        cpu=used,
         pairs=report["reward_model"]["train_pairs"],
         win_rate=report["headline"]["win_rate"]["value"],
     )
@@ -130,13 +135,14 @@ def by_hand(examples: Path, directory: Path) -> Course:
         ("evaluate", "sample", (policy, prompts, "held_out", held_out, after)),
         ("evaluate", "win_rate", (prompts, before, after, examples / "evaluation_judge.json")),
     ]
-    output = ""
+    output, used = "", cpu_seconds()
     for stage, script, arguments in plan:
         began = time.monotonic()
         output = run_script(script, *arguments)
         stages[stage] = stages.get(stage, 0.0) + time.monotonic() - began
     trained_on = len(pairs.read_text(encoding="utf-8").splitlines())
-    return Course(stages, sum(stages.values()), 0.0, trained_on, json.loads(output)["win_rate"])
+    win_rate = json.loads(output)["win_rate"]
+    return Course(stages, sum(stages.values()), 0.0, cpu_seconds() - used, trained_on, win_rate)
 
 
 def run_script(name: str, *arguments: Path | str) -> str:
@@ -146,6 +152,16 @@ def run_script(name: str, *arguments: Path | str) -> str:
     if ended.returncode:
         raise RuntimeError(f"{name} ended with {ended.returncode}: {ended.stderr[-2000:]}")
     return ended.stdout
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of all that descends from this process: what runs, and what its parents have reaped."""
+    this = psutil.Process()
+    times = [this.cpu_times()._replace(user=0.0, system=0.0)]
+    for process in this.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended just now: its parent has reaped it
+            times.append(process.cpu_times())
+    return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))
 
 
 def figures(courses: Sequence[tuple[Course, Course]]) -> list[Figure]:
@@ -176,6 +192,7 @@ def show_courses(ours: Course, theirs: Course) -> None:
             *stages,
             ("all, the stack being up", f"{ours.elapsed:.1f}", f"{theirs.elapsed:.1f}"),
             ("start of the stack", f"{ours.start:.1f}", ""),
+            ("CPU seconds, without the start", f"{ours.cpu:.0f}", f"{theirs.cpu:.0f}"),
             ("pairs trained on", str(ours.pairs), str(theirs.pairs)),
             ("held-out win rate", f"{ours.win_rate:.3f}", f"{theirs.win_rate:.3f}"),
         ],

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def course(elapsed: float, *, win_rate: float) -> Course:
-    return Course({"sample": elapsed}, elapsed, start=elapsed / 2, pairs=1, win_rate=win_rate)
+    return Course({"sample": elapsed}, elapsed, start=elapsed / 2, cpu=elapsed, pairs=1, win_rate=win_rate)
 
 
 def test_ratios_are_taken_within_a_repetition() -> None:
