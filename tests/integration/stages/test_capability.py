@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,8 +65,9 @@ def evaluated(world: World) -> Evaluated:
     return Evaluated(world, run, EvaluationMetrics.model_validate(row.metrics))
 
 
-def outcomes(world: World, model_digest: str) -> int:
-    query = select(func.count()).select_from(TaskOutcome).where(TaskOutcome.model_digest == model_digest)
+def outcomes(world: World, model_digest: str, tasks: Collection[str]) -> int:
+    counted = select(func.count()).select_from(TaskOutcome)
+    query = counted.where(TaskOutcome.model_digest == model_digest, TaskOutcome.digest.in_(tasks))
     with world.sessions() as session:
         return session.scalar(query) or 0
 
@@ -75,7 +77,8 @@ class TestRun:
         found = evaluated.metrics.tasks
         assert [result.documents for result in found.values()] == [40, 40, 40]
         digests = {digest for result in found.values() for digest in (result.base_digest, result.policy_digest)}
-        assert [outcomes(evaluated.world, digest) for digest in digests] == [120, 120]
+        asked = [result.digest for result in found.values()]
+        assert [outcomes(evaluated.world, digest, asked) for digest in digests] == [120, 120]
 
     def test_figures_are_those_of_the_outcomes(self, evaluated: Evaluated) -> None:
         for result in evaluated.metrics.tasks.values():
