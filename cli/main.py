@@ -13,6 +13,7 @@ from cli.client.checkpoints import checkpoints
 from cli.client.people import people
 from cli.client.rubrics import rubrics
 from cli.client.standing_cohorts import cohorts
+from cli.client.trajectories import trajectories
 from cli.demo import demo
 from cli.up import up
 
@@ -54,6 +55,7 @@ for group in (
     runs.runs,
     runs.preferences,
     checkpoints,
+    trajectories,
 ):
     app.add_typer(group, rich_help_panel="Use a service")
 app.command(rich_help_panel="Use a service")(runs.report)

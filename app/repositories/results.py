@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, true
+from sqlalchemy import Boolean, ColumnElement, Row, Select, and_, case, cast, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.db.models import (
@@ -29,7 +29,7 @@ from app.db.models import (
     Verdict,
 )
 from app.repositories.pages import Chunk, Slice, chunk
-from app.rlaif.comparison import Answer
+from app.rlaif.comparison import Answer, Order
 from app.rlaif.points import HALF_RANGE, MIDDLE
 from app.rlaif.recipe import StageKind
 
@@ -95,6 +95,32 @@ def rewards(session: Session, provenance: Provenance, where: CompletionFilter, s
         Completion.reward_spread,
     ).join(Prompt, Prompt.id == Completion.prompt_id)
     return _completions(session, query, provenance, where, slice_)
+
+
+def trajectories(session: Session, run_id: str, slice_: Slice, *, evaluator: str, threshold: float) -> Chunk[Row[Any]]:
+    """A run's imported completions with the mean of both ratings by one evaluator; None where one is missing."""
+    points = (
+        select(case((func.count(Score.points) == len(Order), func.avg(Score.points))))
+        .where(Score.run_id == run_id, Score.completion_id == Completion.id, Score.evaluator == evaluator)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            Completion.id,
+            Completion.id.label("completion_id"),
+            Completion.prompt_id,
+            Prompt.external_id,
+            Prompt.cohort,
+            Completion.position,
+            Prompt.authors[Completion.position].astext.label("author"),
+            points.label("points"),
+            (points >= threshold).label("succeeded"),
+            cast(Prompt.outcomes[Completion.position].astext, Boolean).label("known"),
+        )
+        .join(Prompt, Prompt.id == Completion.prompt_id)
+        .where(Completion.run_id == run_id, Completion.source == CompletionSource.IMPORTED)
+    )
+    return _merged(session, [query], slice_, by=Completion.id)
 
 
 def _completions(

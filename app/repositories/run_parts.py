@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, cast, func, select
+from sqlalchemy import ColumnElement, cast, func, select, true
 from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,14 @@ def has_trajectories(session: Session, prompt_set_id: str, *, split: Split | Non
     """Whether any prompt, of one split or of both, brings a candidate of more than one turn."""
     found = func.jsonb_path_exists(Prompt.candidates, cast('strict $[*] ? (@.type() == "array")', JSONPATH))
     return _any_prompt(session, prompt_set_id, split, found)
+
+
+def has_more_authors(session: Session, prompt_set_id: str, *, than: int) -> bool:
+    """Whether the candidates of a set have more different authors than that; an unnamed one is none."""
+    authors = func.jsonb_array_elements_text(Prompt.authors).table_valued("name").lateral("authors")
+    named = select(authors.c.name).select_from(Prompt).join(authors, true()).distinct().limit(than + 1)
+    named = named.where(Prompt.prompt_set_id == prompt_set_id, authors.c.name.is_not(None))
+    return len(session.scalars(named).all()) > than
 
 
 def has_tools(session: Session, prompt_set_id: str) -> bool:

@@ -21,6 +21,7 @@ from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.recipe import StageKind
 from app.rlaif.selection import Selection
+from app.rlaif.trajectory_evidence import TrajectoryMetrics
 from app.rlaif.usage import StageUsage
 
 
@@ -159,4 +160,6 @@ class Findings(_Part):
     curves: list[TrainingCurves]
     alarms: list[RaisedAlarm]
     usage: list[StageUsage]
+    trajectories: TrajectoryMetrics | None
+    endpoint: str  # where the request goes
     request: dict[str, Any]  # the body of the request that asks for the same again

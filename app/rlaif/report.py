@@ -29,6 +29,7 @@ from app.rlaif.findings import Findings, JudgeFacts, Lineage, RunFacts, Sweep, T
 from app.rlaif.frontier import FrontierPoint, RoundsOutcome
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.task_evidence import TaskResult
+from app.rlaif.trajectory_evidence import TrajectoryMetrics
 from app.rlaif.usage import StageUsage, Usage, total
 
 
@@ -64,6 +65,7 @@ class Report(_Part):
     refusals: dict[str, Refusals] = Field(description="By cohort, answers with a phrase of refusal")
     tasks: dict[str, TaskResult] = Field(description="Capability tasks, by the name that the recipe gives them")
     evaluators: dict[str, EvaluatorResult] = Field(description="Every compared answer rated by itself, by evaluator")
+    trajectories: TrajectoryMetrics | None = Field(description="Null for a run that rates no trajectories")
     length: LengthDifference | None
     reward: RewardDifference | None
     tokens: Distribution | None
@@ -101,6 +103,7 @@ def build(findings: Findings, caveats: list[Caveat]) -> Report:
         refusals=measured.refusals if measured else {},
         tasks=measured.tasks if measured else {},
         evaluators=measured.evaluators if measured else {},
+        trajectories=findings.trajectories,
         length=measured.length if measured else None,
         reward=measured.reward if measured else None,
         tokens=measured.tokens if measured else None,
@@ -128,18 +131,25 @@ def _reproduce(findings: Findings) -> list[str]:
     """The same run again, and where its results are. Everything is quoted for a POSIX shell."""
     curl = 'curl --fail-with-body --header "Authorization: Bearer $RLAIF_API_KEY"'
     body = json.dumps(findings.request, separators=(",", ":"))
-    path = "/v1/runs" if findings.run.measured is None else "/v1/evaluations"
-    asked = f'{curl} --json {shlex.quote(body)} "$RLAIF_URL{path}"'
+    asked = f'{curl} --json {shlex.quote(body)} "$RLAIF_URL{findings.endpoint}"'
     files = [
         f'{curl} --remote-header-name --remote-name "$RLAIF_URL/v1/checkpoints/{checkpoint.id}/archive"'
         for checkpoint in findings.lineage.checkpoints
     ]
+    if findings.trajectories is not None:
+        outcomes = (
+            f'{curl} --output trajectories.jsonl "$RLAIF_URL/v1/runs/{findings.run.id}/trajectories?format=jsonl"'
+        )
+        return [asked, outcomes]
     verdicts = f'{curl} --output verdicts.jsonl "$RLAIF_URL/v1/runs/{findings.run.id}/verdicts?format=jsonl"'
     return [asked, *files, verdicts]
 
 
 def _headline(findings: Findings) -> Headline:
     measured, judge = findings.evaluation, findings.evaluation_judge
+    if findings.trajectories is not None and judge is not None:
+        sentence = _trajectories(findings.trajectories, judge.name)
+        return Headline(sentence=sentence, win_rate=None, control=None, judge=judge.name, circular=None)
     if measured is None or judge is None:
         sentence = f"Nothing was evaluated: the run is {findings.run.status}."
         return Headline(sentence=sentence, win_rate=None, control=None, judge=None, circular=None)
@@ -149,6 +159,17 @@ def _headline(findings: Findings) -> Headline:
         control=measured.control,
         judge=judge.name,
         circular=measured.circular,
+    )
+
+
+def _trajectories(found: TrajectoryMetrics, judge: str) -> str:
+    overall = found.overall
+    if (rate := overall.success.rate) is None:
+        return f"None of {overall.success.trajectories} trajectories was judged: every rating by {judge!r} is missing."
+    most = overall.pass_hat[-1]
+    return (
+        f"Of {rate.n} trajectories {rate.value:.1%} succeed (95% interval {rate.low:.3f} to {rate.high:.3f}), judged "
+        f"by {judge!r}; pass^{most.k} is {most.value.value:.3f}."
     )
 
 

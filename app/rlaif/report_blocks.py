@@ -14,6 +14,7 @@ from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import Report
 from app.rlaif.sweep_blocks import sweep_blocks
+from app.rlaif.trajectory_blocks import trajectory_blocks
 from app.rlaif.usage import Usage
 from app.rlaif.warm_start_blocks import warm_start_blocks
 
@@ -39,6 +40,7 @@ def blocks(report: Report) -> Iterator[Block]:
         yield Heading("Caveats")
         yield Items(tuple(f"{caveat.code}: {caveat.detail}" for caveat in report.caveats))
     yield from evaluation_blocks(report)
+    yield from trajectory_blocks(report.trajectories)
     yield from sweep_blocks(report.sweeps)
     yield from _judges(report)
     yield from warm_start_blocks(report.warm_start)

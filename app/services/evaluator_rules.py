@@ -29,7 +29,7 @@ def require_evaluators(session: Session, project_id: str, recipe: Recipe, *, eva
         evaluator = _evaluator(session, project_id, config, field)
         judge = _judge(session, project_id, config, field) if config.judge else evaluation_judge
         if judge is not None:
-            _require_rating(judge, evaluator, f"{field}.judge", named=config.judge is not None)
+            require_rating(judge, evaluator, f"{field}.judge", named=config.judge is not None)
 
 
 def rating_judges(session: Session, project_id: str, recipe: Recipe) -> dict[str, Judge]:
@@ -64,7 +64,8 @@ def _judge(session: Session, project_id: str, config: EvaluatorConfig, field: st
         raise EvaluatorRefused(f"{error.detail}: name one that GET /v1/judges lists", field=f"{field}.judge") from error
 
 
-def _require_rating(judge: Judge, evaluator: Evaluator, field: str, *, named: bool) -> None:
+def require_rating(judge: Judge, evaluator: Evaluator, field: str, *, named: bool) -> None:
+    """`named` says that the judge was chosen for this evaluator. Raises EvaluatorRefused."""
     spec = _SPEC.validate_python(judge.spec)
     trained = isinstance(spec, RewardModelJudge)
     if not named and (trained or (isinstance(spec, ChecksJudge) and spec.criteria)):

@@ -104,6 +104,7 @@ def planned(
     recipe = request.recipe
     _require_pipeline(recipe)
     _require_no_scoring(recipe)
+    _require_no_trajectories(recipe)
     if fork is not None:
         parts = forks.inherited(session, fork, parts)
         recipe = forks.merged_recipe(session, fork, request.recipe)
@@ -155,6 +156,15 @@ def _require_no_scoring(recipe: Recipe) -> None:
         raise RunRefused(
             "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out",
             field="recipe.score",
+        )
+
+
+def _require_no_trajectories(recipe: Recipe) -> None:
+    if recipe.trajectories is not None:
+        raise RunRefused(
+            "a run that measures trajectories is made by POST /v1/trajectory-evaluations: leave recipe.trajectories "
+            "out",
+            field="recipe.trajectories",
         )
 
 

@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/rubrics/{rubric_id}/revisions/{number}:test": {"judge": "j"},
     "POST /v1/checkpoints/{checkpoint_id}/evaluations": {"name": "e", "judge": "j"},
+    "POST /v1/trajectory-evaluations": {"name": "e", "prompt_set": "p", "judge": "j"},
     "POST /v1/checkpoints/{checkpoint_id}/scores": {"conversations": [{"prompt": "p", "completion": "c"}]},
 }
 BODIES |= {

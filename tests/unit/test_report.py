@@ -148,6 +148,8 @@ def findings(**changes: Any) -> Findings:
             "curves": [CURVES],
             "alarms": [],
             "usage": [],
+            "trajectories": None,
+            "endpoint": "/v1/runs",
             "request": {"name": "first again", "recipe": {"seed": 7}},
             **changes,
         }
