@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from app.rlaif.comparison import Answer
 from app.rlaif.logistic import Floats
+from app.rlaif.measured import Measured
+from app.rlaif.resampling import Resampler
 from app.rlaif.statistics import NothingToEstimate, clustered_mean
 
 _SIDES = (Answer.A, Answer.B)
@@ -36,17 +39,24 @@ class Ratings:
     answers: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """An agreement and its interval; `n` counts the comparisons that it was measured on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
+Item = TypeVar("Item", AnsweredTwice, Ratings, contravariant=True)
 
 
-def accuracy(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Agreement:
+class Measure(Protocol[Item]):
+    """One of the agreements below."""
+
+    def __call__(self, items: Iterable[Item], /, *, rng: np.random.Generator, samples: int) -> Measured: ...
+
+
+def measured(measure: Measure[Item], items: Iterable[Item], resampler: Resampler) -> Measured | None:
+    """None where there is nothing to measure, or all answers are the same one and agreement has no value."""
+    try:
+        return measure(items, rng=resampler.rng(), samples=resampler.samples)
+    except NothingToEstimate:
+        return None
+
+
+def accuracy(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Measured:
     """The share given as in the reference where that takes a side; a tie given counts half.
 
     Chance is 0.5. Raises NothingToEstimate.
@@ -56,13 +66,13 @@ def accuracy(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, sample
     return _mean(decided, right, rng, samples)
 
 
-def three_way_accuracy(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Agreement:
+def three_way_accuracy(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Measured:
     """The share given exactly as in the reference, ties being an answer like A and B. Raises NothingToEstimate."""
     valid = [each for each in pairs if each.reference in _VALID and each.given in _VALID]
     return _mean(valid, [float(each.given is each.reference) for each in valid], rng, samples)
 
 
-def cohens_kappa(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Agreement:
+def cohens_kappa(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int = 2000) -> Measured:
     """(observed - expected) / (1 - expected) agreement over A, B and TIE (Cohen, 1960).
 
     Raises NothingToEstimate, also when all answers are the same one, where kappa has no value.
@@ -72,7 +82,7 @@ def cohens_kappa(pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, sa
     return _of_tables(_kappa, [each.prompt_id for each in valid], tables, rng, samples)
 
 
-def krippendorff_alpha(units: Iterable[Ratings], *, rng: np.random.Generator, samples: int = 2000) -> Agreement:
+def krippendorff_alpha(units: Iterable[Ratings], *, rng: np.random.Generator, samples: int = 2000) -> Measured:
     """1 - observed / expected disagreement, nominal, for any number of annotators and with answers missing.
 
     By coincidences, as in Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), sections C and D. A
@@ -95,12 +105,12 @@ def majority(answers: Iterable[Answer]) -> Answer | None:
     return answer if 2 * count > len(valid) else None
 
 
-def _mean(pairs: Sequence[AnsweredTwice], values: Sequence[float], rng: np.random.Generator, samples: int) -> Agreement:
+def _mean(pairs: Sequence[AnsweredTwice], values: Sequence[float], rng: np.random.Generator, samples: int) -> Measured:
     by_prompt: dict[str, list[float]] = defaultdict(list)
     for each, value in zip(pairs, values, strict=True):
         by_prompt[each.prompt_id].append(value)
     estimate = clustered_mean(by_prompt, rng=rng, samples=samples)
-    return Agreement(estimate.value, estimate.low, estimate.high, len(pairs))
+    return _about(estimate.value, estimate.low, estimate.high, len(pairs))
 
 
 def _of_tables(
@@ -109,7 +119,7 @@ def _of_tables(
     tables: Sequence[Floats],
     rng: np.random.Generator,
     samples: int,
-) -> Agreement:
+) -> Measured:
     """A statistic of the comparisons' summed tables, with the percentile interval over resampled prompts.
 
     Resamples in which it has no value are left out of the interval.
@@ -125,7 +135,12 @@ def _of_tables(
         raise NothingToEstimate("all answers are the same, so agreement beyond chance has no value")
     times = rng.multinomial(len(stacked), np.full(len(stacked), 1 / len(stacked)), size=samples)
     low, high = np.nanquantile(statistic(np.tensordot(times, stacked, axes=1)), [0.025, 0.975]).tolist()
-    return Agreement(value, low, high, len(tables))
+    return _about(value, low, high, len(tables))
+
+
+def _about(value: float, low: float, high: float, n: int) -> Measured:
+    """A percentile interval of few prompts may lie beside the value, and then is stretched to it."""
+    return Measured(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
 def _crossed(pairs: Iterable[tuple[Answer, Answer]]) -> Floats:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
-import numpy as np
-
 from app.rlaif.agreement import (
-    Agreement,
     AnsweredTwice,
     Ratings,
     cohens_kappa,
     krippendorff_alpha,
+    measured,
     three_way_accuracy,
 )
 from app.rlaif.annotation import PersonAnswer
 from app.rlaif.comparison import Answer
-from app.rlaif.statistics import NothingToEstimate
+from app.rlaif.measured import Measured
+from app.rlaif.resampling import Resampler
 
 MOST_PAIRS = 100
 _SAMPLES = 1000
-Measure = Callable[..., Agreement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,8 @@ class BetweenTwo:
 
     one: str
     other: str
-    raw: Agreement | None
-    kappa: Agreement | None
+    raw: Measured | None
+    kappa: Measured | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,8 @@ class AgainstOthers:
     annotator: str
     answered: int
     skipped: int
-    raw: Agreement | None
-    kappa: Agreement | None
+    raw: Measured | None
+    kappa: Measured | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ class QueueAgreement:
 
     items: int
     annotators: tuple[AgainstOthers, ...]
-    alpha: Agreement | None
-    raw: Agreement | None
+    alpha: Measured | None
+    raw: Measured | None
     pairs: tuple[BetweenTwo, ...]
 
 
@@ -80,18 +78,19 @@ def between_annotators(said: Iterable[PersonSaid], *, seed: int) -> QueueAgreeme
             by_item[each.item_id].append(each)
     given = [sorted(answers, key=lambda each: each.annotator) for _, answers in sorted(by_item.items())]
     ratings = [Ratings(answers[0].prompt_key, tuple(Answer(each.answer) for each in answers)) for answers in given]
+    resampler = Resampler(seed, _SAMPLES)
     every = [_twice(*two) for answers in given for two in combinations(answers, 2)]
     return QueueAgreement(
         items=len(given),
-        annotators=_each_against_others(given, skipped, seed),
-        alpha=_measured(krippendorff_alpha, ratings, seed),
-        raw=_measured(three_way_accuracy, every, seed),
-        pairs=_pairs(given, seed),
+        annotators=_each_against_others(given, skipped, resampler),
+        alpha=measured(krippendorff_alpha, ratings, resampler),
+        raw=measured(three_way_accuracy, every, resampler),
+        pairs=_pairs(given, resampler),
     )
 
 
 def _each_against_others(
-    given: Sequence[Sequence[PersonSaid]], skipped: Mapping[str, int], seed: int
+    given: Sequence[Sequence[PersonSaid]], skipped: Mapping[str, int], resampler: Resampler
 ) -> tuple[AgainstOthers, ...]:
     beside: dict[str, list[AnsweredTwice]] = defaultdict(list)
     answered: Counter[str] = Counter()
@@ -104,14 +103,14 @@ def _each_against_others(
             annotator=name,
             answered=answered[name],
             skipped=skipped.get(name, 0),
-            raw=_measured(three_way_accuracy, beside[name], seed),
-            kappa=_measured(cohens_kappa, beside[name], seed),
+            raw=measured(three_way_accuracy, beside[name], resampler),
+            kappa=measured(cohens_kappa, beside[name], resampler),
         )
         for name in sorted(answered.keys() | skipped.keys())
     )
 
 
-def _pairs(given: Sequence[Sequence[PersonSaid]], seed: int) -> tuple[BetweenTwo, ...]:
+def _pairs(given: Sequence[Sequence[PersonSaid]], resampler: Resampler) -> tuple[BetweenTwo, ...]:
     shared: dict[tuple[str, str], list[AnsweredTwice]] = defaultdict(list)
     for answers in given:
         for one, other in combinations(answers, 2):
@@ -121,8 +120,8 @@ def _pairs(given: Sequence[Sequence[PersonSaid]], seed: int) -> tuple[BetweenTwo
         BetweenTwo(
             one=one,
             other=other,
-            raw=_measured(three_way_accuracy, shared[one, other], seed),
-            kappa=_measured(cohens_kappa, shared[one, other], seed),
+            raw=measured(three_way_accuracy, shared[one, other], resampler),
+            kappa=measured(cohens_kappa, shared[one, other], resampler),
         )
         for one, other in largest
     )
@@ -130,10 +129,3 @@ def _pairs(given: Sequence[Sequence[PersonSaid]], seed: int) -> tuple[BetweenTwo
 
 def _twice(one: PersonSaid, other: PersonSaid) -> AnsweredTwice:
     return AnsweredTwice(one.prompt_key, Answer(other.answer), Answer(one.answer))
-
-
-def _measured(measure: Measure, answers: Sequence[AnsweredTwice] | Sequence[Ratings], seed: int) -> Agreement | None:
-    try:
-        return measure(answers, rng=np.random.default_rng(seed), samples=_SAMPLES)
-    except NothingToEstimate:
-        return None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from app.rlaif.agreement import Agreement as Interval
-from app.rlaif.agreement import AnsweredTwice, cohens_kappa, three_way_accuracy
+from app.rlaif.agreement import AnsweredTwice, cohens_kappa, measured, three_way_accuracy
 from app.rlaif.beliefs import lean
 from app.rlaif.calibration_evidence import Agreement, AtCoverage, CurveBin
 from app.rlaif.comparison import Answer
@@ -19,16 +17,9 @@ from app.rlaif.measured import Measured
 from app.rlaif.preferences import TIE_MARGIN
 from app.rlaif.reliability import BINS, bin_of, correctness, reliability_curve
 from app.rlaif.resampling import Resampler
-from app.rlaif.statistics import NothingToEstimate
 
 _DECIMALS = 12
 COVERAGES = tuple(tenth / 10 for tenth in range(1, 11))
-
-
-class Measure(Protocol):
-    """One of the measures of app.rlaif.agreement."""
-
-    def __call__(self, pairs: Iterable[AnsweredTwice], *, rng: np.random.Generator, samples: int) -> Interval: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +100,6 @@ def answer_of(probability: float) -> Answer:
     """A side, or a tie where a preference would be believed to be one."""
     margin = round(abs(2 * probability - 1), _DECIMALS)  # the same from both sides
     return Answer.TIE if margin < TIE_MARGIN else lean(probability)
-
-
-def measured(measure: Measure, pairs: Iterable[AnsweredTwice], resampler: Resampler) -> Measured | None:
-    """None where there is nothing to measure."""
-    try:
-        found = measure(pairs, rng=resampler.rng(), samples=resampler.samples)
-    except NothingToEstimate:
-        return None
-    return as_measured(found)
-
-
-def as_measured(found: Interval) -> Measured:
-    return Measured(value=found.value, low=min(found.low, found.value), high=max(found.high, found.value), n=found.n)
 
 
 def _mean_gap(sums: Floats) -> Floats:

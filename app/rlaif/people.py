@@ -6,14 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from app.rlaif.agreement import AnsweredTwice, Ratings, accuracy, cohens_kappa, krippendorff_alpha
+from app.rlaif.agreement import AnsweredTwice, Ratings, accuracy, cohens_kappa, krippendorff_alpha, measured
 from app.rlaif.annotation import GivenAnswer, settled
 from app.rlaif.calibration_evidence import Labels
-from app.rlaif.calibration_figures import as_measured, measured
 from app.rlaif.labelled import Labelled
-from app.rlaif.measured import Measured
 from app.rlaif.resampling import Resampler
-from app.rlaif.statistics import NothingToEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ def labels_of(labelled: Sequence[Labelled], divided: Sequence[Divided], *, resam
         ties=sum(each.outcome == 0.5 for each in labelled),
         unsettled=len(divided),
         several=len(several),
-        alpha=_alpha(several, resampler),
+        alpha=measured(krippendorff_alpha, _ratings(several), resampler),
         kappa=measured(cohens_kappa, _pairs(several), resampler),
         one_against_others=measured(accuracy, _one_against_others(several), resampler),
     )
@@ -46,12 +43,9 @@ def _annotators(people: Iterable[GivenAnswer]) -> list[GivenAnswer]:
     return sorted((given for given in people if not given.adjudication), key=lambda given: given.annotator)
 
 
-def _alpha(several: Iterable[tuple[str, Sequence[GivenAnswer]]], resampler: Resampler) -> Measured | None:
-    ratings = [Ratings(prompt, tuple(given.answer for given in people)) for prompt, people in several]
-    try:
-        return as_measured(krippendorff_alpha(ratings, rng=resampler.rng(), samples=resampler.samples))
-    except NothingToEstimate:
-        return None
+def _ratings(several: Iterable[tuple[str, Sequence[GivenAnswer]]]) -> Iterator[Ratings]:
+    for prompt, people in several:
+        yield Ratings(prompt, tuple(given.answer for given in people))
 
 
 def _pairs(several: Iterable[tuple[str, Sequence[GivenAnswer]]]) -> Iterator[AnsweredTwice]:

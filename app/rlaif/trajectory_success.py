@@ -15,12 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from app.rlaif.agreement import Agreement, AnsweredTwice, accuracy, cohens_kappa
+from app.rlaif.agreement import AnsweredTwice, accuracy, cohens_kappa, measured
 from app.rlaif.comparison import Answer
 from app.rlaif.measured import Measured
 from app.rlaif.resampling import Resampler
 from app.rlaif.significance import holm, sign_flip_test
-from app.rlaif.statistics import NothingToEstimate
 from app.rlaif.trajectory_evidence import (
     AuthorDifference,
     AuthorSuccess,
@@ -121,25 +120,13 @@ def _gold(trials: Sequence[Trial], resampler: Resampler) -> GoldFigures | None:
         return None
     pairs = [AnsweredTwice(trial.prompt, _side(known), _side(judged)) for trial, judged, known in both]
     return GoldFigures(
-        accuracy=_measured(accuracy, pairs, resampler),
-        kappa=_measured(cohens_kappa, pairs, resampler),
+        accuracy=measured(accuracy, pairs, resampler),
+        kappa=measured(cohens_kappa, pairs, resampler),
         false_successes=sum(judged and not known for _, judged, known in both),
         false_failures=sum(known and not judged for _, judged, known in both),
         judged_pass_hat=pass_hats([(trial, judged) for trial, judged, _ in both], resampler=resampler),
         known_pass_hat=pass_hats([(trial, known) for trial, _, known in both], resampler=resampler),
     )
-
-
-def _measured(
-    statistic: Callable[..., Agreement], pairs: Sequence[AnsweredTwice], resampler: Resampler
-) -> Measured | None:
-    """None where it has no value: all answers are the same."""
-    try:
-        found = statistic(pairs, rng=resampler.rng(), samples=resampler.samples)
-    except NothingToEstimate:
-        return None
-    low, high = min(found.low, found.value), max(found.high, found.value)
-    return Measured(value=found.value, low=low, high=high, n=found.n)
 
 
 def _differences(

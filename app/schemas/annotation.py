@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 
 from app.repositories.annotation_imports import Imported
 from app.repositories.annotation_seats import Answered, Claim
-from app.rlaif.agreement import Agreement
 from app.rlaif.annotation import Annotator, Given, PersonAnswer, SkipReason
 from app.rlaif.annotators import AgainstOthers, BetweenTwo, QueueAgreement
 from app.rlaif.comparison import Order
+from app.rlaif.measured import Measured
 from app.rlaif.messages import Content
 from app.rlaif.rubric import Rubric
 
@@ -178,7 +178,7 @@ class AgreementFigureOut(BaseModel):
     n: int = Field(examples=[120])
 
     @classmethod
-    def of(cls, figure: Agreement | None) -> Self | None:
+    def of(cls, figure: Measured | None) -> Self | None:
         return None if figure is None else cls(value=figure.value, low=figure.low, high=figure.high, n=figure.n)
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rlaif.agreement import (
-    Agreement,
     AnsweredTwice,
     Ratings,
     accuracy,
@@ -19,10 +18,11 @@ from app.rlaif.agreement import (
     three_way_accuracy,
 )
 from app.rlaif.comparison import Answer
+from app.rlaif.measured import Measured
 from app.rlaif.statistics import NothingToEstimate
 
 A, B, TIE, INVALID = Answer.A, Answer.B, Answer.TIE, Answer.INVALID
-Measure = Callable[..., Agreement]
+Measure = Callable[..., Measured]
 answers = st.sampled_from([A, B, TIE, INVALID])
 pairs = st.lists(st.tuples(answers, answers), min_size=1, max_size=40)
 
