@@ -122,6 +122,14 @@ def distribution(base: Sequence[float], policy: Sequence[float], *, bins: int = 
     """Both over common bins of equal width; None where either is empty."""
     if not base or not policy:
         return None
-    edges = np.histogram_bin_edges([*base, *policy], bins=bins)
+    edges = np.histogram_bin_edges([*base, *policy], bins=bins, range=_range([*base, *policy], bins))
     counted = (np.histogram(values, bins=edges)[0].tolist() for values in (base, policy))
     return Distribution(edges=edges.tolist(), base=next(counted), policy=next(counted))
+
+
+def _range(values: Sequence[float], bins: int) -> tuple[float, float]:
+    """From the least to the greatest, and farther where floating point has not `bins` numbers between them."""
+    low, high = min(values), max(values)
+    least = 2 * bins * float(np.spacing(max(abs(low), abs(high))))
+    margin = max(0.5, least) if high - low < least else 0.0
+    return low - margin, high + margin

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.rlaif.statistics import (
@@ -107,6 +107,8 @@ figures = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 
 class TestDistribution:
     @given(figures, figures)
+    @example([0.0], [5e-324])
+    @example([1234.5], [math.nextafter(1234.5, 2000)])
     def test_every_value_is_in_one_bin(self, base: list[float], policy: list[float]) -> None:
         found = distribution(base, policy)
         assert found is not None
