@@ -84,7 +84,7 @@ def reward_settings(base: Path, *, members: int) -> RewardModelConfig:
 def figures(held_out: HeldOutMetrics) -> list[Figure]:
     accuracy, longer = held_out.held_out_accuracy, held_out.prefer_longer_accuracy
     assert accuracy is not None  # noqa: S101  every label prefers a side
-    assert longer is not None  # noqa: S101
+    assert longer is not None  # noqa: S101  as above
     return [
         Figure("held_out_accuracy_over_prefer_longer", accuracy.value, ">=", longer),
         Figure("held_out_accuracy_over_prefer_shorter", accuracy.value, ">=", 1 - longer),

@@ -87,7 +87,7 @@ WITH own AS (
         recent_failures = excluded.recent_failures
 )
 {_READ}
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _JOIN = text("""
 INSERT INTO endpoint_states (project_id, key, rate_period_s, cuts, opened) VALUES (:project, :key, 0, 0, 0)
 ON CONFLICT DO NOTHING
@@ -95,35 +95,35 @@ ON CONFLICT DO NOTHING
 _FORGET = text(f"""
 DELETE FROM endpoint_members
 WHERE {_PLACE} AND (member = :member OR seen_at < now() - make_interval(secs => 10 * :ttl))
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _CUT_RATE = text(f"""
 UPDATE endpoint_states SET rate_ceiling = :value, rate_period_s = :period, rate_cut_at = now(), cuts = cuts + 1
 WHERE {_PLACE} AND cuts = :cuts
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _CUT_FLIGHT = text(f"""
 UPDATE endpoint_states SET flight_ceiling = :value, flight_cut_at = now(), cuts = cuts + 1
 WHERE {_PLACE} AND cuts = :cuts
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _HOLD = text(f"""
 UPDATE endpoint_states SET held_until = now() + make_interval(secs => :seconds)
 WHERE {_PLACE} AND (held_until IS NULL OR held_until < now() + make_interval(secs => :seconds))
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _OPEN = text(f"""
 UPDATE endpoint_states SET opened = opened + 1, probe_until = NULL, detail = :detail,
     open_until = now() + make_interval(secs => greatest(:at_least, least(:longest, :first * 2 ^ least(opened, 10))))
 WHERE {_PLACE} AND (open_until IS NULL OR open_until <= now())
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _CLOSE = text(f"""
 UPDATE endpoint_states SET opened = 0, open_until = NULL, probe_until = NULL, detail = NULL
 WHERE {_PLACE} AND open_until IS NOT NULL
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 _PROBE = text(f"""
 UPDATE endpoint_states SET probe_until = now() + make_interval(secs => :seconds)
 WHERE {_PLACE} AND open_until <= now() AND (probe_until IS NULL OR probe_until <= now())
 RETURNING key
-""")  # noqa: S608
+""")  # noqa: S608  constants of this module
 
-_GIVE_UP = text(f"UPDATE endpoint_states SET probe_until = NULL WHERE {_PLACE}")  # noqa: S608
+_GIVE_UP = text(f"UPDATE endpoint_states SET probe_until = NULL WHERE {_PLACE}")  # noqa: S608  a constant
 
 
 def join(session: Session, place: Place, member: str) -> Shared:
