@@ -108,3 +108,9 @@ def forget_unheard_scores(
     )
     gone = session.scalars(unheard.returning(Score.id).execution_options(synchronize_session=False))
     return len(gone.all())
+
+
+def forget_unheard_ratings(session: Session, run_id: str) -> int:
+    """The same of a run whose completions are rated by themselves alone, and not compared."""
+    unheard = delete(Score).where(Score.run_id == run_id, Score.invalid_reason.in_(UNHEARD))
+    return len(session.scalars(unheard.returning(Score.id).execution_options(synchronize_session=False)).all())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from app.db.models import Purpose, Run, Stage, StageStatus
-from app.repositories import shards, stages, verdicts
+from app.repositories import scores, shards, stages, verdicts
 from app.repositories.run_inputs import asked_ids
 from app.rlaif.pipeline import PhaseName
 from app.rlaif.recipe import StageKind
@@ -23,19 +23,27 @@ def ask_again(session: Session, run: Run) -> int:
     A shard of the judging that lacks none of them is soon over again.
     """
     failed = next((stage for stage in stages.in_order(session, run.id) if stage.status is StageStatus.FAILED), None)
-    if failed is None or failed.kind not in PURPOSES:
+    if failed is None:
         return 0
-    judge_id = run.judge_id if failed.kind is StageKind.JUDGE else run.evaluation_judge_id
-    forgotten = verdicts.forget_unheard(
-        session,
-        run.id,
-        judge_ids=asked_ids(session, judge_id),
-        round_=failed.round,
-        purposes=PURPOSES[failed.kind],
-    )
+    forgotten = _forget(session, run, failed)
     if forgotten:
         _judge_again(session, run, failed)
     return forgotten
+
+
+def _forget(session: Session, run: Run, stage: Stage) -> int:
+    if stage.kind is StageKind.TRAJECTORIES:
+        return scores.forget_unheard_ratings(session, run.id)
+    if stage.kind not in PURPOSES:
+        return 0
+    judge_id = run.judge_id if stage.kind is StageKind.JUDGE else run.evaluation_judge_id
+    return verdicts.forget_unheard(
+        session,
+        run.id,
+        judge_ids=asked_ids(session, judge_id),
+        round_=stage.round,
+        purposes=PURPOSES[stage.kind],
+    )
 
 
 def _judge_again(session: Session, run: Run, stage: Stage) -> None:

@@ -15,6 +15,7 @@ import pytest
 from app.db.models import Completion, Run, RunStatus, Score
 from app.rlaif.recipe import StageKind
 from app.rlaif.trajectory_evidence import TrajectoryMetrics
+from app.services import engine
 from tests.integration.stages.endpoint import RunningJudge
 from tests.integration.stages.test_trajectories import BAD, GOOD
 from tests.integration.stages.world import World
@@ -129,6 +130,18 @@ class TestMissing:
         run = world.drive(start(world, world.add_judge(endpoint.spec()), [task(1, GOOD, UNCLEAR)]))
         assert (run.status, (run.error or {})["code"]) == (RunStatus.FAILED, "coverage_below_floor")
         assert world.stage(run.id, StageKind.TRAJECTORIES).metrics["coverage"] == 0.5
+
+    def test_a_retry_asks_again_what_the_server_left_open(self, world: World, endpoint: RunningJudge) -> None:
+        endpoint.judge.script.faults.extend(["500"] * 2)
+        judge = world.add_judge(endpoint.spec(max_concurrency=1))
+        run_id = world.drive(start(world, judge, [task(7, GOOD), task(8, GOOD)], judge={"cache": False})).id
+        assert world.get(Run, run_id).status is RunStatus.FAILED
+        calls = len(endpoint.judge.calls)
+        with world.sessions.begin() as session:
+            engine.retry(session, session.get_one(Run, run_id))
+        world.drive(run_id)
+        assert metrics(world, run_id).coverage == 1.0
+        assert len(endpoint.judge.calls) - calls == 2
 
 
 class TestInterrupted:
