@@ -48,6 +48,7 @@ from app.services.evaluators import resolved
 from app.services.models import PublishedModel
 from app.services.prices import price_table
 from app.services.run_plan import Plan
+from app.services.stage_pace import at_pace, drawn, work
 
 NOTHING_READ = Lengths(0.0, estimate.ZERO)
 CHARACTERS_A_TOKEN = 4.0
@@ -221,18 +222,18 @@ class _Stages:
         past = self._past(kind)
         if past is None:
             return _unknown(kind, None)
-        work = _work(self._plan.recipe, kind, self._plan.prompt_set.train_count)
-        done = _work(past.recipe, kind, past.train_prompts)
-        seconds, note = _at_pace(past, past.seconds * work / max(done, 1))
+        amount = work(self._plan.recipe, kind, self._plan.prompt_set.train_count)
+        done = work(past.recipe, kind, past.train_prompts)
+        seconds, note = at_pace(past, past.seconds * amount / max(done, 1))
         return _stage(kind, seconds, [note])
 
     def _sampling_time(self, count: int) -> tuple[Span | None, str]:
         if count == 0:
             return estimate.ZERO, "nothing is sampled"
         past = self._past(StageKind.SAMPLE)
-        if past is None or not (drawn := _drawn(past)):
+        if past is None or not (before := drawn(past)):
             return None, _UNKNOWN
-        return _at_pace(past, past.seconds * count / drawn)
+        return at_pace(past, past.seconds * count / before)
 
     def _past(self, kind: StageKind) -> PastStage | None:
         model = self._plan.base_model
@@ -276,36 +277,6 @@ def _facts(row: PromptRow, rubric: Rubric) -> PromptFacts:
 def _text(candidate: Any) -> str:
     """A trajectory's turns as they are shown."""
     return candidate if isinstance(candidate, str) else json.dumps(candidate)
-
-
-def _work(recipe: Recipe, kind: StageKind, train_prompts: int) -> int:
-    """What the time of a stage grows with: train prompts, once an epoch; or a policy's own answers."""
-    match kind:
-        case StageKind.WARM_START if recipe.warm_start is not None:
-            return written(recipe.warm_start, prompts=train_prompts) or train_prompts * recipe.warm_start.epochs
-        case StageKind.REWARD_MODEL:
-            return train_prompts * recipe.reward_model.epochs
-        case StageKind.POLICY:
-            return sum(_policy_work(one.policy, train_prompts) for one in candidates(recipe))
-        case _:
-            return train_prompts
-
-
-def _policy_work(policy: PolicyConfig | OnlinePolicyConfig, train_prompts: int) -> int:
-    if isinstance(policy, PolicyConfig):
-        return train_prompts * policy.epochs
-    return policy.steps * policy.prompts_per_step * policy.completions
-
-
-def _drawn(past: PastStage) -> int:
-    evaluates = StageKind.EVALUATE in past.recipe.stages()
-    own = past.recipe.sample.source == "model"
-    held_out = past.recipe.sample.held_out_completions * past.held_out_prompts if own or evaluates else 0
-    return held_out + (past.recipe.sample.completions * past.train_prompts if own else 0)
-
-
-def _at_pace(past: PastStage, seconds: float) -> tuple[Span, str]:
-    return Span(low=seconds / 2, expected=seconds, high=2 * seconds), f"at the pace of run {past.run_id}, one worker"
 
 
 def _unknown(kind: StageKind, units: int | None) -> StageEstimate:
