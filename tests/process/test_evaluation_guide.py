@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tests.process.service import Service
 
-GUIDE = Path(__file__).parents[2] / "docs" / "evaluation.md"
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "evaluation.md"
 
 
-def test_guide_works_as_typed(service: Service, checked_run: str) -> None:
+def test_guide_works_as_typed(service: Service, checked_run: str, tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     script = "\n".join(re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL))
     known = {
         "RLAIF_URL": service.address,
@@ -24,8 +26,9 @@ def test_guide_works_as_typed(service: Service, checked_run: str) -> None:
         ["bash", "-euo", "pipefail", "-c", f'{script}\necho "$CHECKPOINT" "$AGAIN"\n'],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
+        cwd=tmp_path,
         env={**os.environ, **known},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
