@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from app.db.models import CompletionSource, Judge, Purpose, RubricRevision, Run, Stage
-from app.repositories.completions import completions_by_id
-from app.repositories.prompts import prompts_by_id
 from app.repositories.run_inputs import members
-from app.rlaif.beliefs import lean
 from app.rlaif.calibration import disagreement
-from app.rlaif.comparison import Answer
 from app.rlaif.evidence import (
     BestOfN,
     Distribution,
     Divergence,
     EvaluationMetrics,
-    Example,
     LengthDifference,
-    Refusals,
     RewardDifference,
     WinRate,
 )
-from app.rlaif.length_control import OUTCOMES, Contest, length_controlled
+from app.rlaif.length_control import Contest, length_controlled
 from app.rlaif.pipeline import CANDIDATES
 from app.rlaif.promotion import promotion
 from app.rlaif.recipe import StageKind
-from app.rlaif.refusals import is_refusal, refusals
 from app.rlaif.seeds import derive_seed
 from app.rlaif.selection import Outcomes
 from app.rlaif.significance import holm
@@ -41,32 +34,12 @@ from app.services.independence import is_circular, weights_of, with_teachers
 from app.services.measuring import taught_or_asked
 from app.services.warm_start_rules import critic_of
 from workers.stages.contract import StageContext, StageRefused
+from workers.stages.evaluation_texts import examples, refusals_by_cohort
 from workers.stages.inputs import StageInputs
 from workers.stages.instrument import Reading, Side, all_readings, behaviour, require_coverage
+from workers.stages.meeting import Meeting, chances, meeting_of, outcomes
 from workers.stages.panel import instrument_of
 from workers.stages.rate import Met, evaluator_results
-
-SHOWN = {Answer.A: 3, Answer.B: 1, Answer.TIE: 1}
-"""How many wins, losses and ties are shown as examples."""
-
-TEXTS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Meeting:
-    """One comparison seen from one side: `ours` is the policy, or in a control the first of two base completions."""
-
-    unit: str
-    prompt_id: str
-    cohort: str
-    ours: Side
-    theirs: Side
-    probability: float | None  # that ours is better
-
-    @property
-    def outcome(self) -> Answer | None:
-        """A when ours wins, B when it loses; None without verdicts in both orders."""
-        return None if self.probability is None else lean(self.probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +79,24 @@ def measure(context: StageContext, inputs: StageInputs, candidates: Collection[i
     )
     floor = work.recipe.evaluate.minimum_coverage
     require_coverage(behaviour(readings), floor=floor, judge=judge, part="evaluate")
-    sides = [(reading, _meeting(reading)) for reading in readings]
+    sides = [(reading, meeting_of(reading)) for reading in readings]
     controls = [pair for pair in sides if pair[1].ours.source is not CompletionSource.POLICY]
     common = _common(context, inputs, [item for _, item in controls])
     found = {}
     for candidate in candidates:
-        contests = [pair for pair in sides if _is_of(pair[1], candidate)]
+        contests = [pair for pair in sides if pair[1].is_of(candidate)]
         metrics = _metrics(context, inputs, common, candidate, [item for _, item in contests], [*controls, *contests])
         if metrics is not None:
-            found[candidate] = Measured(metrics, _outcomes([item for _, item in contests]))
+            found[candidate] = Measured(metrics, outcomes([item for _, item in contests]))
     if not found:
         raise StageRefused("nothing_to_evaluate", "no held-out comparison has a valid verdict: add held-out prompts")
     return found, len(readings)
 
 
-def _is_of(meeting: Meeting, candidate: int) -> bool:
-    return meeting.ours.source is CompletionSource.POLICY and meeting.ours.candidate == candidate
-
-
 def _common(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> _Common:
     return _Common(
         control=_win_rate(context, controls),
-        chosen_by_reward=_win_rate(context, map(_by_reward, controls)),
+        chosen_by_reward=_win_rate(context, (item.by_reward() for item in controls)),
         disagreement=_disagreement(context, inputs, controls),
         circular=_circular(context, inputs),
     )
@@ -158,35 +127,16 @@ def _metrics(
         divergence=None if (gone := scored.get("divergence")) is None else Divergence.model_validate(gone),
         disagreement_with_training_judge=common.disagreement,
         circular=common.circular,
-        examples=_examples(context, contests),
+        examples=examples(context, contests),
         tokens=_distribution(contests, lambda side: side.length),
         rewards=_distribution(contests, lambda side: side.reward),
         best_of_n=[BestOfN.model_validate(figure) for figure in scored.get("best_of_n", ())],
         chosen_by_reward=common.chosen_by_reward,
-        refusals=_refusals(context, contests),
+        refusals=refusals_by_cohort(context, contests),
         tasks=tasks,
         evaluators=evaluators,
         promotion=promotion(context.work.recipe.evaluate.gates, overall, by_cohort, tasks, evaluators),
     )
-
-
-def _outcomes(contests: Iterable[Meeting]) -> Outcomes:
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    for item in contests:
-        if item.outcome is not None:
-            found[item.unit][item.ours.position] = OUTCOMES[item.outcome]
-    return found
-
-
-def _meeting(reading: Reading) -> Meeting:
-    probability = reading.probability
-    sides = [(reading.first, probability), (reading.second, None if probability is None else 1.0 - probability)]
-    (ours, chance), (theirs, _) = sorted(sides, key=_place)
-    return Meeting(reading.unit, reading.prompt_id, reading.cohort, ours, theirs, chance)
-
-
-def _place(side: tuple[Side, float | None]) -> tuple[bool, int]:
-    return side[0].source is not CompletionSource.POLICY, side[0].position
 
 
 def _win_rate(context: StageContext, meetings: Iterable[Meeting]) -> WinRate | None:
@@ -245,19 +195,6 @@ def _distribution(meetings: Sequence[Meeting], figure: Callable[[Side], float | 
     return distribution(base, policy)
 
 
-def _refusals(context: StageContext, meetings: Sequence[Meeting]) -> dict[str, Refusals]:
-    """By cohort, whether a judge answered or not."""
-    refused: dict[str, dict[str, list[tuple[bool, bool]]]] = defaultdict(lambda: defaultdict(list))
-    for start in range(0, len(meetings), TEXTS_AT_ONCE):
-        some = meetings[start : start + TEXTS_AT_ONCE]
-        with context.read() as session:
-            texts = completions_by_id(session, [side.id for item in some for side in (item.theirs, item.ours)])
-        for item in some:
-            base, policy = (is_refusal(texts[side.id].text) for side in (item.theirs, item.ours))
-            refused[item.cohort][item.unit].append((base, policy))
-    return {cohort: refusals(found) for cohort, found in sorted(refused.items())}
-
-
 def _scored(context: StageContext, candidate: int) -> dict[str, Any]:
     """What the score phase measured of a policy."""
     with context.read() as session:
@@ -266,24 +203,13 @@ def _scored(context: StageContext, candidate: int) -> dict[str, Any]:
     return of_candidates.get(str(candidate), {}) if context.work.recipe.sweep else dict(known)
 
 
-def _by_reward(meeting: Meeting) -> Meeting:
-    """The same, seen from the side with the higher reward; it says nothing where none is higher."""
-    one, other = meeting.ours.reward, meeting.theirs.reward
-    if one is None or other is None or one == other:
-        return replace(meeting, probability=None)
-    if one > other:
-        return meeting
-    turned = None if meeting.probability is None else 1.0 - meeting.probability
-    return replace(meeting, ours=meeting.theirs, theirs=meeting.ours, probability=turned)
-
-
 def _disagreement(context: StageContext, inputs: StageInputs, controls: Sequence[Meeting]) -> float | None:
     """Over the first round's completions that both judges compared, and on which both prefer a side."""
     if inputs.judge_behind is None:
         return None
     run_id, judge = inputs.first[StageKind.JUDGE], inputs.judge_behind
     trained = all_readings(context, inputs, run_id=run_id, judge=judge, purpose=Purpose.HELD_OUT, round_=0)
-    return disagreement(_chances(controls), _chances(_meeting(reading) for reading in trained))
+    return disagreement(chances(controls), chances(meeting_of(reading) for reading in trained))
 
 
 def _circular(context: StageContext, inputs: StageInputs) -> bool:
@@ -300,33 +226,3 @@ def _circular(context: StageContext, inputs: StageInputs) -> bool:
         asked_later = [session.get_one(Judge, row.id) for row in members(inputs.evaluation_judge())]
         judges, measuring = with_teachers(session, asked), with_teachers(session, asked_later)
         return is_circular(judges, measuring, rubric, weights=weights_of(session, *judges, *measuring))
-
-
-def _chances(meetings: Iterable[Meeting]) -> dict[str, float]:
-    """Probabilities by the two completions' ids; both judges' meetings put the lower position first."""
-    return {f"{item.ours.id} {item.theirs.id}": item.probability for item in meetings if item.probability is not None}
-
-
-def _examples(context: StageContext, meetings: Sequence[Meeting]) -> list[Example]:
-    """A few wins, a loss and a tie, drawn by the run's seed and not by how well they look."""
-    seed, round_ = context.work.recipe.seed, context.work.round
-    drawn = sorted(meetings, key=lambda item: derive_seed(seed, round_, "example", item.unit, item.ours.position))
-    chosen = [
-        item
-        for answer, count in SHOWN.items()
-        for item in [meeting for meeting in drawn if meeting.outcome is answer][:count]
-    ]
-    with context.read() as session:
-        texts = completions_by_id(session, [side.id for item in chosen for side in (item.ours, item.theirs)])
-        prompts = prompts_by_id(session, [item.prompt_id for item in chosen])
-    return [
-        Example(
-            prompt_id=item.prompt_id,
-            cohort=item.cohort,
-            prompt=prompts[item.prompt_id].messages,
-            base=texts[item.theirs.id].text,
-            policy=texts[item.ours.id].text,
-            probability=item.probability,
-        )
-        for item in chosen
-    ]
