@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from app.db.models import Completion, Run, RunStatus, Score
+from app.report_page import as_html
 from app.rlaif.recipe import StageKind
+from app.rlaif.report_text import as_markdown
 from app.rlaif.trajectory_evidence import TrajectoryMetrics
-from app.services import engine
+from app.services import engine, reports
 from tests.integration.stages.endpoint import RunningJudge
 from tests.integration.stages.test_trajectories import BAD, GOOD
 from tests.integration.stages.world import World
@@ -114,6 +116,31 @@ class TestRated:
         polite = {"name": "polite", "description": "Thanks.", "check": {"kind": "words", "any_of": ["thank you"]}}
         judge = world.add_judge({"kind": "checks", "family": "checks", "criteria": [polite]})
         assert values(rate(world, judge).authors[0].pass_hat) == pytest.approx([(1 + 0.5 + 1) / 3, 1 / 2])
+
+
+class TestReport:
+    def test_it_tells_who_succeeds_and_how_far_the_judge_is_right(self, world: World, endpoint: RunningJudge) -> None:
+        judge = world.add_judge(endpoint.spec())
+        run_id = world.drive(start(world, judge)).id
+        with world.sessions() as session:
+            report = reports.get(session, world.project, run_id)
+        assert report.headline.sentence.startswith("Of 9 trajectories 44.4% succeed (95% interval ")
+        text = as_markdown(report)
+        assert "## Trajectories" in text
+        assert "| new | 2 | 0.500 |" in text.replace("\\", "")
+        assert "| all | 0.875 |" in text.replace("\\", "")
+        page = as_html(report)
+        assert "pass^k, new" in page
+        assert report.reproduce[1].endswith(f'/v1/runs/{run_id}/trajectories?format=jsonl"')
+
+    def test_without_one_rating_it_says_so(self, world: World, endpoint: RunningJudge) -> None:
+        judge = world.add_judge(endpoint.spec())
+        run_id = world.drive(start(world, judge, [task(1, UNCLEAR)], judge={"minimum_coverage": 0.0})).id
+        with world.sessions() as session:
+            report = reports.get(session, world.project, run_id)
+        assert report.headline.sentence.startswith("None of 1 trajectories was judged")
+        assert "## Trajectories" in as_markdown(report)
+        assert "## Trajectories" not in as_html(report)
 
 
 class TestMissing:
