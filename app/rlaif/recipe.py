@@ -177,6 +177,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _ends_with_a_stage_that_it_has(self) -> Self:
+        if self.stop_after is StageKind.WARM_START and self.warm_start is None:
+            raise ValueError("stop_after 'warm_start' leaves nothing to do: set warm_start, or stop later")
+        return self
+
+    @model_validator(mode="after")
     def _imports_agree(self) -> Self:
         if self.prefer.source == "prompt_set" and self.sample.source != "prompt_set":
             raise ValueError("prefer.source prompt_set needs sample.source prompt_set: preferences refer to candidates")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -21,7 +22,8 @@ MOST_CANDIDATES = 32
 _DECIDES_DEFAULTS = ("method", "loss", "lora")
 """The settings on which the defaults of others depend."""
 
-Settings = dict[str, JsonValue]
+SettingName = Annotated[str, Field(max_length=100)]
+Settings = dict[SettingName, JsonValue]
 """Values by the name of a setting of recipe.policy; a dot leads into a part of it, as in `lora.rank`."""
 
 
@@ -32,7 +34,7 @@ class SweepConfig(BaseModel):
 
     policy: (
         Annotated[
-            dict[str, Annotated[list[JsonValue], Field(min_length=1, max_length=MOST_CANDIDATES)]],
+            dict[SettingName, Annotated[list[JsonValue], Field(min_length=1, max_length=MOST_CANDIDATES)]],
             Field(min_length=1, max_length=8),
         ]
         | None
@@ -60,9 +62,10 @@ class SweepConfig(BaseModel):
     def _lists_candidates_one_way(self) -> Self:
         if (self.policy is None) == (self.candidates is None):
             raise ValueError("a sweep lists its candidates by `policy` or by `candidates`: give one of the two")
-        if self.policy is not None and (count := len(self.settings())) < 2:
+        count = prod(len(values) for values in (self.policy or {}).values())
+        if self.policy is not None and count < 2:
             raise ValueError(f"`policy` lists {count} combination: give a setting a second value, or leave sweep out")
-        if self.policy is not None and (count := len(self.settings())) > MOST_CANDIDATES:
+        if self.policy is not None and count > MOST_CANDIDATES:  # counted, not listed: 32^8 would fill the memory
             raise ValueError(
                 f"`policy` lists {count} combinations, and {MOST_CANDIDATES} are the most: list fewer values"
             )

@@ -39,6 +39,13 @@ _BEFORE_ALL = (0, -1)
 _MOST_CANDIDATE, _MOST_STEP = 2**15 - 1, 2**31 - 1
 """What their columns hold."""
 
+_OF_OTHER_ROUTES = {
+    "calibrate": ("calibrates its judge", "/v1/calibrations"),
+    "score": ("scores", "/v1/checkpoints/{id}/scores"),
+    "trajectories": ("measures trajectories", "/v1/trajectory-evaluations"),
+    "measure": ("measures without training", "/v1/evaluations"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -103,8 +110,6 @@ def planned(
     fork = forks.open_fork(session, project_id, request.fork, round_=fork_round) if request.fork else None
     recipe = request.recipe
     _require_pipeline(recipe)
-    _require_no_scoring(recipe)
-    _require_no_trajectories(recipe)
     if fork is not None:
         parts = forks.inherited(session, fork, parts)
         recipe = forks.merged_recipe(session, fork, request.recipe)
@@ -143,29 +148,12 @@ def _require_judged(fork: forks.Fork, recipe: Recipe) -> None:
 
 
 def _require_pipeline(recipe: Recipe) -> None:
-    if recipe.calibrate is not None:
-        raise RunRefused(
-            "a run does not calibrate its judge: POST /v1/calibrations measures one against people's labels; leave "
-            "recipe.calibrate out",
-            field="recipe.calibrate",
-        )
-
-
-def _require_no_scoring(recipe: Recipe) -> None:
-    if recipe.score is not None:
-        raise RunRefused(
-            "a run that scores is made by POST /v1/checkpoints/{id}/scores: leave recipe.score out",
-            field="recipe.score",
-        )
-
-
-def _require_no_trajectories(recipe: Recipe) -> None:
-    if recipe.trajectories is not None:
-        raise RunRefused(
-            "a run that measures trajectories is made by POST /v1/trajectory-evaluations: leave recipe.trajectories "
-            "out",
-            field="recipe.trajectories",
-        )
+    """What other routes set of a recipe, they alone check: their ids may be another project's."""
+    for name, (does, route) in _OF_OTHER_ROUTES.items():
+        if getattr(recipe, name) is not None:
+            raise RunRefused(
+                f"a run that {does} is made by POST {route}: leave recipe.{name} out", field=f"recipe.{name}"
+            )
 
 
 def get(session: Session, project_id: str, run_id: str) -> RunRow:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.rlaif.recipe import Recipe
+from app.rlaif.recipe import Recipe, StageKind
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,12 @@ def test_a_recipe_that_was_stored_before_calibrations_came_keeps_its_hash() -> N
     stored = Recipe().model_dump(mode="json")
     del stored["calibrate"]
     assert Recipe.model_validate(stored).content_hash() == Recipe().content_hash()
+
+
+def test_a_run_has_something_to_do() -> None:
+    with pytest.raises(ValidationError, match="set warm_start, or stop later"):
+        Recipe.model_validate({"stop_after": "warm_start"})
+    assert Recipe.model_validate({"stop_after": "warm_start", "warm_start": {}}).stages() == (StageKind.WARM_START,)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,14 @@ class TestRefusals:
         assert place == "sweep"
         assert f"35 combinations, and {MOST_CANDIDATES} are the most" in said
 
+    def test_a_grid_of_a_million_million_is_counted_and_not_listed(self) -> None:
+        values = [float(number) for number in range(1, MOST_CANDIDATES + 1)]
+        _, said = refusal({"policy": dict.fromkeys("abcdefgh", values)})
+        assert f"{MOST_CANDIDATES**8} combinations" in said
+
+    def test_a_name_that_leads_nowhere_is_no_recursion(self) -> None:
+        assert "at most 100 characters" in refusal({"policy": {"a." * 5000: [1, 2]}})[1]
+
     def test_a_candidate_of_another_number_is_not_evaluated(self) -> None:
         with pytest.raises(ValidationError, match=r"evaluate\.candidate is 2, and the sweep's candidates are 0 to 1"):
             swept(evaluate={"candidate": 2})

@@ -55,6 +55,15 @@ class TestCreate:
 
 
 class TestRefused:
+    def test_a_run_is_not_told_what_to_measure(self, client: Client, service: Service, parts: dict[str, Any]) -> None:
+        """Its ids are looked up by POST /v1/evaluations alone: as a recipe's they could be another project's."""
+        theirs = service.client().post("/v1/judges", {"name": "theirs", "spec": REMOTE})["id"]
+        recipe = {"measure": {"measured": theirs, "baseline": parts["baseline"]}}
+        for route in ("/v1/runs", "/v1/runs:estimate"):
+            problem = client.post(route, client.request(recipe=recipe), expect=422)
+            assert problem["field"] == "recipe.measure"
+            assert "/v1/evaluations" in problem["detail"]
+
     def test_a_judge_that_only_judges_answers_nothing(self, client: Client, parts: dict[str, Any]) -> None:
         problem = create(client, parts, 422, measured=parts["judge"])
         assert (problem["code"], problem["errors"][0]["field"]) == ("not_answering", "measured")
