@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.rlaif.charts import Chart
 
@@ -40,6 +41,25 @@ class Table:
 Words = Heading | Paragraph | Items | Quote | Table
 Block = Words | Chart
 """The charts hold no figure that a table or the JSON does not: a renderer without pictures leaves them out."""
+
+
+class Figure(Protocol):
+    """What was measured with an interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def with_interval(figure: Figure | None, *, signed: bool = False) -> tuple[str, str]:
+    """A figure and its interval as two cells show them; dashes where it was not measured."""
+    if figure is None:
+        return ("-", "-")
+    form = "+.3f" if signed else ".3f"
+    return (f"{figure.value:{form}}", f"{figure.low:{form}} to {figure.high:{form}}")
 
 
 def share(value: float | None) -> str:

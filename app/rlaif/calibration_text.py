@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.rlaif.blocks import Heading, Items, Paragraph, Row, Table, Words
+from app.rlaif.blocks import Heading, Items, Paragraph, Row, Table, Words, with_interval
 from app.rlaif.calibration_evidence import Agreement, CalibrationReport, JudgeFigures, Labels
 from app.rlaif.measured import Measured
 from app.rlaif.report_text import markdown_of, text_of
@@ -87,7 +87,7 @@ def _judge(judge: JudgeFigures) -> Row:
     return (
         judge.name,
         judge.family,
-        _with_interval(judge.stated.accuracy),
+        _in_words(judge.stated.accuracy),
         _value(judge.stated.kappa),
         _value(judge.stated.coverage),
         _value(judge.position_consistency),
@@ -107,7 +107,7 @@ def _panel(report: CalibrationReport) -> Iterator[Words]:
     yield Paragraph(
         f"{len(panel.weights)} judges are worth {panel.effective_votes:.2f} independent ones. With equal votes they "
         f"are right {_value(panel.equal_votes_accuracy)} of the time; weighted they gain "
-        f"{_with_interval(panel.gain_over_best, signed=True)} on the best of them, {names[panel.best_judge]}."
+        f"{_in_words(panel.gain_over_best, signed=True)} on the best of them, {names[panel.best_judge]}."
     )
     yield Table(("judge", "weight"), tuple((names[id_], f"{weight:+.2f}") for id_, weight in panel.weights.items()))
 
@@ -157,16 +157,13 @@ def _curve(agreement: Agreement) -> Table:
 
 
 def _row(name: str, figure: Measured | None, *, signed: bool = False) -> Row:
-    if figure is None:
-        return (name, "-", "-", "-")
-    form = "+.3f" if signed else ".3f"
-    return (name, f"{figure.value:{form}}", f"{figure.low:{form}} to {figure.high:{form}}", str(figure.n))
+    return (name, *with_interval(figure, signed=signed), "-" if figure is None else str(figure.n))
 
 
-def _with_interval(figure: Measured | None, *, signed: bool = False) -> str:
-    _, value, interval, _ = _row("", figure, signed=signed)
+def _in_words(figure: Measured | None, *, signed: bool = False) -> str:
+    value, interval = with_interval(figure, signed=signed)
     return value if figure is None else f"{value} ({interval})"
 
 
 def _value(figure: Measured | None, *, signed: bool = False) -> str:
-    return _row("", figure, signed=signed)[1]
+    return with_interval(figure, signed=signed)[0]

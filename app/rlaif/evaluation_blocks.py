@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, share
+from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, share, with_interval
 from app.rlaif.charts import Curve, Curves, Histograms, Interval, Intervals, Panel, Steps
 from app.rlaif.evaluator_blocks import evaluator_blocks
-from app.rlaif.evidence import Distribution, LengthControlled, Promotion, Refusals, WinRate
+from app.rlaif.evidence import Distribution, Promotion, Refusals, WinRate
 from app.rlaif.report import Report
 from app.rlaif.round_blocks import round_blocks
 from app.rlaif.task_blocks import task_blocks
@@ -104,8 +104,4 @@ def _win_rate(cohort: str, rate: WinRate) -> Row:
     counts = (str(rate.n_prompts), str(rate.wins), str(rate.ties), str(rate.losses))
     chance = rate.p_value if rate.holm_p_value is None else rate.holm_p_value
     p_value = "-" if chance is None else f"{chance:.2g}"
-    return (cohort, *_with_interval(rate), p_value, *_with_interval(rate.length_controlled), *counts)
-
-
-def _with_interval(rate: WinRate | LengthControlled | None) -> Row:
-    return ("-", "-") if rate is None else (f"{rate.value:.3f}", f"{rate.low:.3f} to {rate.high:.3f}")
+    return (cohort, *with_interval(rate), p_value, *with_interval(rate.length_controlled), *counts)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.rlaif.blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, share
+from app.rlaif.blocks import Block, Heading, Items, Paragraph, Quote, Row, Table, share, with_interval
 from app.rlaif.charts import Bars, Curve, Curves, Panel
 from app.rlaif.evaluation_blocks import evaluation_blocks
 from app.rlaif.evidence import EnsembleMetrics, Example
 from app.rlaif.findings import JudgeFacts, Lineage, TrainingCurves
-from app.rlaif.measured import Measured
 from app.rlaif.pair_figures import PairQuality, PromptsTooLong
 from app.rlaif.report import Report
 from app.rlaif.sweep_blocks import sweep_blocks
@@ -119,13 +118,8 @@ def _reliability(judges: Sequence[JudgeFacts]) -> Iterator[Curves]:
 def _calibrated(role: str, facts: JudgeFacts) -> Row | None:
     if (known := facts.calibration) is None:
         return None
-    accuracy, longer, ece = (_figure(figure) for figure in (known.accuracy, known.prefer_longer, known.ece))
-    interval = "-" if known.accuracy is None else f"{known.accuracy.low:.3f} to {known.accuracy.high:.3f}"
-    return (role, facts.name, accuracy, interval, longer, ece, str(known.comparisons), known.id)
-
-
-def _figure(figure: Measured | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3f}"
+    (longer, _), (ece, _) = with_interval(known.prefer_longer), with_interval(known.ece)
+    return (role, facts.name, *with_interval(known.accuracy), longer, ece, str(known.comparisons), known.id)
 
 
 def _judge(role: str, facts: JudgeFacts) -> Row:

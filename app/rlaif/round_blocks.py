@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table
+from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, with_interval
 from app.rlaif.charts import Curve, Curves, Panel
 from app.rlaif.frontier import FrontierPoint, RoundsOutcome
-from app.rlaif.measured import Measured
 
 
 def round_blocks(frontier: Sequence[FrontierPoint], rounds: RoundsOutcome | None) -> Iterator[Block]:
@@ -31,14 +30,15 @@ def _sentence(rounds: RoundsOutcome) -> str:
 
 def _row(point: FrontierPoint) -> Row:
     reward = "-" if point.reward_difference is None else f"{point.reward_difference:+.3f}"
-    rate = point.win_rate
     ratio = "-" if point.length_ratio is None else f"{point.length_ratio.value:.3f}"
-    won = (f"{rate.value:.3f}", f"{rate.low:.3f} to {rate.high:.3f}")
-    return (str(point.round), str(point.candidate), *_with_interval(point.kl), ratio, reward, *won)
-
-
-def _with_interval(found: Measured | None) -> Row:
-    return ("-", "-") if found is None else (f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}")
+    return (
+        str(point.round),
+        str(point.candidate),
+        *with_interval(point.kl),
+        ratio,
+        reward,
+        *with_interval(point.win_rate),
+    )
 
 
 def _curves(frontier: Sequence[FrontierPoint]) -> Iterator[Curves]:

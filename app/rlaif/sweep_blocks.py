@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table
+from app.rlaif.blocks import Block, Figure, Heading, Paragraph, Row, Table, with_interval
 from app.rlaif.charts import Interval, Intervals
-from app.rlaif.evidence import LengthControlled, WinRate
 from app.rlaif.findings import Sweep
-from app.rlaif.measured import Measured
 from app.rlaif.selection import GUARDED_COHORTS, Standing
 
 HEAD = (
@@ -52,8 +50,7 @@ def _candidate(one: Standing, sweep: Sweep) -> Row:
     return (
         str(one.candidate),
         ", ".join(f"{name} {json.dumps(value)}" for name, value in one.settings.items()),
-        _value(rate),
-        "-" if rate is None else f"{rate.low:.3f} to {rate.high:.3f}",
+        *with_interval(rate),
         _value(rate.length_controlled if rate else None),
         *(_value(one.by_cohort.get(cohort)) for cohort in GUARDED_COHORTS),
         "-" if one.reward is None else f"{one.reward.difference:+.3f}",
@@ -64,8 +61,8 @@ def _candidate(one: Standing, sweep: Sweep) -> Row:
     )
 
 
-def _value(figure: WinRate | LengthControlled | Measured | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3f}"
+def _value(figure: Figure | None) -> str:
+    return with_interval(figure)[0]
 
 
 def _outcome(one: Standing, sweep: Sweep) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from app.rlaif.blocks import Block, Heading, Row, Table
+from app.rlaif.blocks import Block, Heading, Row, Table, with_interval
 from app.rlaif.task_evidence import TaskFigure, TaskResult
 
 _HEAD = ("task", "figure", "documents", "base", "policy", "difference", "interval", "gained", "lost", "p")
@@ -19,7 +19,6 @@ def task_blocks(tasks: Mapping[str, TaskResult]) -> Iterator[Block]:
 
 
 def _row(name: str, found: TaskResult, figure: TaskFigure) -> Row:
-    change = figure.difference
     shown = figure.figure if figure.higher_is_better else f"{figure.figure} (lower is better)"
     return (
         name,
@@ -27,8 +26,7 @@ def _row(name: str, found: TaskResult, figure: TaskFigure) -> Row:
         str(found.documents),
         f"{figure.base:.3f}",
         f"{figure.policy:.3f}",
-        f"{change.value:+.3f}",
-        f"{change.low:+.3f} to {change.high:+.3f}",
+        *with_interval(figure.difference, signed=True),
         "-" if figure.gained is None else str(figure.gained),
         "-" if figure.lost is None else str(figure.lost),
         "-" if figure.p_value is None else f"{figure.p_value:.2g}",

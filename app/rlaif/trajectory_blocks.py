@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table
+from app.rlaif.blocks import Block, Heading, Paragraph, Row, Table, with_interval
 from app.rlaif.charts import Curve, Curves, Panel
-from app.rlaif.measured import Measured
 from app.rlaif.trajectory_evidence import AuthorSuccess, PassHat, Success, TrajectoryMetrics
 
 _SUCCESS = ("author", "cohort", "success", "interval", "trajectories", "prompts", "missing")
@@ -46,11 +45,11 @@ def _successes(name: str, found: AuthorSuccess) -> Iterator[Row]:
 
 def _success(name: str, cohort: str, found: Success) -> Row:
     counts = (found.trajectories, found.prompts, found.missing)
-    return (name, cohort, *_cells(found.rate), *map(str, counts))
+    return (name, cohort, *with_interval(found.rate), *map(str, counts))
 
 
 def _pass_hat(name: str, found: PassHat) -> Row:
-    return (name, str(found.k), *_cells(found.value), str(found.value.n), str(found.left_out))
+    return (name, str(found.k), *with_interval(found.value), str(found.value.n), str(found.left_out))
 
 
 def _curve(found: Sequence[PassHat]) -> Curve:
@@ -62,7 +61,7 @@ def _differences(found: TrajectoryMetrics) -> Iterator[Block]:
         (
             each.first,
             each.second,
-            *_cells(each.difference, sign="+"),
+            *with_interval(each.difference, signed=True),
             f"{each.p_value:.2g}",
             f"{each.holm_p_value:.2g}",
             str(each.difference.n),
@@ -80,9 +79,9 @@ def _gold(shown: dict[str, AuthorSuccess]) -> Iterator[Block]:
         return
     rows = []
     for name, gold in known.items():
-        kappa = "-" if gold.kappa is None else f"{gold.kappa.value:.3f}"
+        kappa, _ = with_interval(gold.kappa)
         counts = (gold.false_successes, gold.false_failures, gold.accuracy.n if gold.accuracy else 0)
-        rows.append((name, *_cells(gold.accuracy), kappa, *map(str, counts)))
+        rows.append((name, *with_interval(gold.accuracy), kappa, *map(str, counts)))
     yield Paragraph("The judge against the known outcomes, on the trajectories that have both:")
     yield Table(_GOLD, tuple(rows))
     panels = (
@@ -90,10 +89,3 @@ def _gold(shown: dict[str, AuthorSuccess]) -> Iterator[Block]:
         for name, gold in known.items()
     )
     yield Curves(tuple(panels), "k")
-
-
-def _cells(found: Measured | None, *, sign: str = "") -> tuple[str, str]:
-    """A figure and its interval."""
-    if found is None:
-        return ("-", "-")
-    return (f"{found.value:{sign}.3f}", f"{found.low:{sign}.3f} to {found.high:{sign}.3f}")
