@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -112,6 +113,18 @@ class TestUpload:
         assert (text, spoken) == ("Perhaps.", "No.")
         download = client.get(f"/v1/prompt-sets/{prompt_set['id']}/prompts?format=jsonl").content
         assert uploaded(client, download, name="again")["digest"] == prompt_set["digest"]
+
+    def test_known_outcomes_come_back_and_leave_the_digest_of_sets_without_them(self, client: httpx.Client) -> None:
+        row = {"prompt": "a", "candidates": ["x", "y"], "split": "train"}
+        without = uploaded(client, lines(row))
+        known = uploaded(client, lines(row | {"outcomes": [True, None]}), name="known")
+        assert [each["outcomes"] for each in prompts(client, known)] == [[True, None]]
+        assert without["digest"] == uploaded(client, lines(row | {"outcomes": []}), name="empty")["digest"]
+        canonical = (
+            b'{"candidates": ["x", "y"], "cohort": "general", "criteria": [], "messages": [{"content": "a", '
+            b'"role": "user"}], "preferences": [], "split": "train"}\n'
+        )
+        assert without["digest"] == hashlib.sha256(canonical).hexdigest() != known["digest"]
 
     def test_a_trajectory_that_is_no_response_is_named(self, client: httpx.Client) -> None:
         turns = [{"role": "user", "content": "I answer."}]
