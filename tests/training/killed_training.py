@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from app.rlaif.health import Alarm
-from tests.training.killed_save import die_in
+from tests.killed_line import die_in
 from tests.training.tiny import make_demonstrations, make_pairs
 from workers.training.contracts import Progress
 from workers.training.dpo import DPOConfig, train_dpo
