@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,9 +18,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from app import json_text
 from app.rlaif.messages import Chat, Message, Role, as_response
 
 _INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_NANOSECONDS = re.compile("[0-9]{1,20}")
 _OPERATION = "gen_ai.client.inference.operation.details"
 
 
@@ -163,8 +166,8 @@ def _otel(value: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
         raise ValueError("an OpenTelemetry line has `resourceSpans`, `resourceLogs`, or is a span with `attributes`")
     for span in _exported(value) if exported else [value]:
         attributes = _attributes(span.get("attributes"))
-        for event in span.get("events") or ():
-            if isinstance(event, dict) and (event.get("name") or event.get("eventName")) == _OPERATION:
+        for event in _objects(span.get("events")):
+            if (event.get("name") or event.get("eventName")) == _OPERATION:
                 attributes |= _attributes(event.get("attributes"))
         if any(name.startswith("gen_ai.") for name in attributes):
             yield partial(_of_attributes, attributes, span)
@@ -194,10 +197,14 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "arrayValue" in value:
-        return [_plain(item) for item in _objects(value["arrayValue"].get("values"))]
+        return [_plain(item) for item in _objects(_values(value["arrayValue"]))]
     if "kvlistValue" in value:
-        return _attributes(value["kvlistValue"].get("values"))
+        return _attributes(_values(value["kvlistValue"]))
     return next(iter(value.values()), None)
+
+
+def _values(listed: Any) -> Any:
+    return listed.get("values") if isinstance(listed, dict) else None
 
 
 def _of_attributes(attributes: Mapping[str, Any], span: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,7 +222,7 @@ def _json(value: Any) -> list[Any]:
     """What a span may hold as JSON text, and an event holds as it is."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json_text.parse(value.encode())
         except ValueError:
             return []
     return value if isinstance(value, list) else []
@@ -276,9 +283,9 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 def _time(span: Mapping[str, Any]) -> datetime | None:
     nanoseconds = span.get("startTimeUnixNano") or span.get("timeUnixNano")
     if nanoseconds is not None:
-        return _seconds(int(nanoseconds) / 1e9) if str(nanoseconds).isdigit() else None
+        return _seconds(int(nanoseconds) / 1e9) if _NANOSECONDS.fullmatch(str(nanoseconds)) else None
     started = span.get("start_time")
     try:
         return None if started is None else datetime.fromisoformat(str(started)).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

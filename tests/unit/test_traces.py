@@ -190,3 +190,31 @@ def _any(value: Any) -> dict[str, Any]:
     if isinstance(value, list):
         return {"arrayValue": {"values": [_any(each) for each in value]}}
     return {"stringValue": value}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"attributes": {"gen_ai.input.messages": "[" * 100_000}},
+        {"attributes": {"gen_ai.input.messages": json.dumps([said("user", text("a\x00b"))])}},
+        {"attributes": {"gen_ai.input.messages": '[{"role": "user", "parts": [{"content": NaN}]}]'}},
+        {"attributes": [{"key": "gen_ai.input.messages", "value": {"arrayValue": None}}]},
+        {"attributes": [{"key": "gen_ai.input.messages", "value": {"kvlistValue": 5}}]},
+        {"attributes": {"gen_ai.operation.name": "chat"}, "events": 5},
+    ],
+)
+def test_what_no_database_could_hold_is_no_message(hostile: dict[str, Any]) -> None:
+    assert not any(isinstance(each, Trace) for each in read(hostile, TraceFormat.OTEL))
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"startTimeUnixNano": "9" * 400},
+        {"startTimeUnixNano": "²"},
+        {"start_time": "0001-01-01T00:00:00+14:00"},
+    ],
+)
+def test_a_time_that_is_none_is_left_out(time: dict[str, Any]) -> None:
+    span = {"attributes": {"gen_ai.input.messages": INPUT, "gen_ai.output.messages": OUTPUT}, **time}
+    assert one(span, TraceFormat.OTEL).at is None
