@@ -153,7 +153,10 @@ def _of_judge(facts: JudgeFacts, metrics: JudgeMetrics) -> Iterator[Caveat]:
 def _of_training(findings: Findings) -> Iterator[Caveat]:
     """What a training's own figures said against it while it ran; docs/training.md says what each alarm means."""
     for raised in findings.alarms:
-        yield Caveat(code=raised.alarm.value, detail=f"Training ({raised.stage}, round {raised.round}): {raised}.")
+        place = f"{raised.stage}, round {raised.round}"
+        if raised.candidate or findings.sweeps:
+            place += f", candidate {raised.candidate}"
+        yield Caveat(code=raised.alarm.value, detail=f"Training ({place}): {raised}.")
 
 
 def _of_warm_start(findings: Findings) -> Iterator[Caveat]:

@@ -23,7 +23,7 @@ def round_blocks(frontier: Sequence[FrontierPoint], rounds: RoundsOutcome | None
 
 def _sentence(rounds: RoundsOutcome) -> str:
     if rounds.ended is None:
-        return f"{rounds.measured} of at most {rounds.count} rounds are measured, and the rounds go on."
+        return f"{rounds.measured} of at most {rounds.count} rounds are measured, and the rounds have not ended."
     won = "no round is within the limits" if rounds.best_round is None else f"round {rounds.best_round} is the best"
     return f"Of {rounds.measured} rounds, at most {rounds.count}, {won}. They ended by {rounds.ended}: {rounds.detail}."
 

@@ -35,6 +35,13 @@ def test_nothing_is_said_before_anything_was_measured() -> None:
     assert list(round_blocks([], OUTCOME)) == []
 
 
+def test_rounds_of_a_run_that_failed_have_not_ended() -> None:
+    _, sentence, *_ = round_blocks(
+        [point(0, 2.0, 0.6)], RoundsOutcome(count=3, measured=1, best_round=None, ended=None, detail=None)
+    )
+    assert sentence == Paragraph("1 of at most 3 rounds are measured, and the rounds have not ended.")
+
+
 def test_a_row_a_policy_and_why_the_rounds_ended() -> None:
     heading, sentence, table, _ = round_blocks([point(0, 2.0, 0.6), point(1, 30.0, 0.7)], OUTCOME)
 

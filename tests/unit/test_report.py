@@ -234,6 +234,10 @@ class TestCaveats:
     def test_each_doubt_is_raised_alone(self, code: str, changes: dict[str, Any]) -> None:
         assert codes(**changes) == [code]
 
+    def test_an_alarm_of_a_sweep_names_the_candidate(self) -> None:
+        (caveat,) = reported(alarms=[ALARM | {"candidate": 1}]).caveats
+        assert caveat.detail.startswith("Training (policy, round 0, candidate 1): collapse at step 25")
+
     @pytest.mark.parametrize("found", [refusing("harmlessness"), refusing("helpfulness", p_value=0.2)])
     def test_refusals_that_were_asked_for_or_are_chance_raise_none(self, found: dict[str, Any]) -> None:
         made = reported(evaluation=evaluation(refusals=found))
