@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 from tests.training.tiny import Recorder, build_model, make_pairs
+from tests.training.trl_peer import TRL_SETTINGS, steps_alike, weights_alike
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import NonFiniteLoss, NoTrainingData, PreferencePair
@@ -151,31 +152,16 @@ class TestLoss:
                 learning_rate=1e-3,
                 weight_decay=0.01,
                 max_grad_norm=0.5,
-                num_train_epochs=1,
                 per_device_train_batch_size=8,
-                train_sampling_strategy="sequential",
-                max_length=128,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=True,
-                bf16=False,
-                activation_checkpointing=False,
+                **TRL_SETTINGS,
             ),
             train_dataset=Dataset.from_list(rows),
         )
         trainer.train()
-        expected = [log for log in trainer.state.log_history if "grad_norm" in log]
-        ours = [metrics for _, _, metrics in progress.steps]
-        assert len(ours) == len(expected) == 4
-        assert [m["loss"] for m in ours] == pytest.approx([log["loss"] for log in expected], rel=1e-4)
-        assert [m["grad_norm"] for m in ours] == pytest.approx([log["grad_norm"] for log in expected], rel=1e-3)
+        ours, expected = steps_alike(trainer, progress)
         if not LOSS_SETTINGS[config.loss].by_token:  # TRL's rewards are sums even there
             assert [m["margin"] for m in ours] == pytest.approx([log["rewards/margins"] for log in expected], abs=1e-4)
-        trained = AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32).state_dict()
-        for name, tensor in trainer.model.state_dict().items():
-            torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=2e-5)
+        weights_alike(trainer, tmp_path / "ours")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from app.rlaif.preference_loss import LOSS_SETTINGS, PreferenceLoss
 from app.rlaif.training import PolicyConfig
 from tests.training.tiny import Recorder, make_pairs
+from tests.training.trl_peer import TRL_SETTINGS
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import NoTrainingData, PreferencePair
@@ -135,19 +136,6 @@ def rows_of(pairs: Sequence[PreferencePair]) -> Iterator[dict[str, Any]]:
         yield {"prompt": list(pair.prompt), "chosen": chosen, "rejected": rejected}
 
 
-TRL_SETTINGS: dict[str, Any] = {
-    "num_train_epochs": 1,
-    "max_length": 128,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "bf16": False,
-    "remove_unused_columns": False,
-}
-
-
 @pytest.fixture
 def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -172,6 +160,7 @@ class TestTRL:
             cpo_alpha=0.0,
             per_device_train_batch_size=8,
             gradient_checkpointing=False,
+            remove_unused_columns=False,
             **TRL_SETTINGS,
         )
         policy = load_policy(plain_model_dir)
@@ -197,6 +186,7 @@ class TestTRL:
             beta=0.3,
             per_device_train_batch_size=8,
             gradient_checkpointing=False,
+            remove_unused_columns=False,
             **TRL_SETTINGS,
         )
         policy = load_policy(plain_model_dir)
@@ -233,8 +223,7 @@ class TestTRL:
             output_dir=str(tmp_path / "trl"),
             beta=0.3,
             per_device_train_batch_size=8,
-            train_sampling_strategy="sequential",
-            activation_checkpointing=False,
+            remove_unused_columns=False,
             **TRL_SETTINGS,
         )
         policy = load_policy(plain_model_dir)

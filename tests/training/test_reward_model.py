@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.training.tiny import PLAIN_TEMPLATE, Recorder, build_model, make_pairs, score
+from tests.training.trl_peer import TRL_SETTINGS, steps_alike
 from workers.training.checkpoint import load_scalar_model
 from workers.training.contracts import Conversation, NonFiniteLoss, NoTrainingData, TrainingStopped
 from workers.training.figures import Figures
@@ -165,26 +166,13 @@ class TestLoss:
                 output_dir=str(tmp_path / "trl"),
                 center_rewards_coefficient=0.01,
                 learning_rate=2e-3,
-                num_train_epochs=1,
                 per_device_train_batch_size=8,
-                train_sampling_strategy="sequential",
-                max_length=128,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=True,
-                bf16=False,
-                activation_checkpointing=False,
+                **TRL_SETTINGS,
             ),
             train_dataset=Dataset.from_list(rows),
         )
         trainer.train()
-        expected = [log for log in trainer.state.log_history if "grad_norm" in log]
-        ours = [metrics for _, _, metrics in progress.steps]
-        assert len(ours) == len(expected) == 4
-        assert [m["loss"] for m in ours] == pytest.approx([log["loss"] for log in expected], rel=1e-4)
-        assert [m["grad_norm"] for m in ours] == pytest.approx([log["grad_norm"] for log in expected], rel=1e-3)
+        steps_alike(trainer, progress)
 
 
 class TestTraining:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app.rlaif.training import LoraConfig
 from tests.training.tiny import Recorder, make_demonstrations
+from tests.training.trl_peer import TRL_SETTINGS, steps_alike, weights_alike
 from workers.training.checkpoint import load_policy
 from workers.training.completion_logprobs import CompletionScorer
 from workers.training.contracts import Demonstration, NoTrainingData, TrainingStopped
@@ -88,31 +89,16 @@ class TestLoss:
                 learning_rate=1e-3,
                 weight_decay=0.01,
                 max_grad_norm=0.5,
-                num_train_epochs=1,
                 per_device_train_batch_size=config.batch_size,
                 gradient_accumulation_steps=accumulation,
-                train_sampling_strategy="sequential",
-                max_length=128,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=True,
-                bf16=False,
-                activation_checkpointing=False,
+                **TRL_SETTINGS,
             ),
             train_dataset=Dataset.from_list(rows),
         )
         trainer.train()
-        expected = [log for log in trainer.state.log_history if "grad_norm" in log]
-        ours = [metrics for _, _, metrics in progress.steps]
-        assert len(ours) == len(expected) == 4
+        ours, expected = steps_alike(trainer, progress, loss="nll")
         assert ours[0]["nll"] == pytest.approx(expected[0]["loss"], rel=1e-5)
-        assert [m["nll"] for m in ours] == pytest.approx([log["loss"] for log in expected], rel=1e-4)
-        assert [m["grad_norm"] for m in ours] == pytest.approx([log["grad_norm"] for log in expected], rel=1e-3)
-        trained = AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32).state_dict()
-        for name, tensor in trainer.model.state_dict().items():
-            torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=2e-5)
+        weights_alike(trainer, tmp_path / "ours")
 
 
 class TestExamples:
