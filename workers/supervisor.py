@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import time
-from dataclasses import fields
 
 from sqlalchemy.orm import Session
 
@@ -66,7 +65,7 @@ class Supervision:
 
     def __init__(self, worker: Worker, claim: Claim, *, claimed_at: float) -> None:
         self._worker = worker
-        self._work = ShardWork(**{field.name: getattr(claim, field.name) for field in fields(ShardWork)})
+        self._work = ShardWork.of(claim)
         self._lease = Lease(
             worker.sessions, worker.settings, shard_id=claim.shard_id, token=claim.token, claimed_at=claimed_at
         )

@@ -9,34 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.rlaif.health import Alarm
-from app.rlaif.pipeline import CANDIDATE, PhaseName
-from app.rlaif.recipe import Recipe, StageKind
+from app.rlaif.pipeline import CANDIDATE
+from app.services.engine import Claim
 
 
 @dataclass(frozen=True, slots=True)
-class ShardWork:
+class ShardWork(Claim):
     """The shard that was claimed, as plain data that crosses to the child."""
 
-    shard_id: str
-    run_id: str
-    project_id: str
-    stage_id: str
-    round: int
-    kind: StageKind
-    phase: PhaseName
-    position: int
-    payload: dict[str, Any]
-    token: int
-    attempt: int
-    recipe: Recipe
+    @classmethod
+    def of(cls, claim: Claim) -> Self:
+        return cls(**{each.name: getattr(claim, each.name) for each in fields(claim)})
 
     @property
     def candidate(self) -> int:

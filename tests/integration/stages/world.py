@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,7 +226,7 @@ class World:
         with self.sessions.begin() as session:
             claim = engine.claim(session, shard_id, worker="test", lease_s=LEASE_S)
         assert claim is not None
-        return ShardWork(**{item.name: getattr(claim, item.name) for item in fields(ShardWork)})
+        return ShardWork.of(claim)
 
     def work_off(self, shard_id: str) -> None:
         """Claim, run and commit one shard, as a supervisor does."""
