@@ -308,7 +308,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     rubric = _read_rubric(arguments.rubric) if arguments.rubric else _DEFAULT_RUBRIC
     judge = ScriptedJudge(rubric=rubric, journal=arguments.journal, key=arguments.key, first_pull=arguments.first_pull)
     _, port = await serve(judge, arguments.port)
-    print(f"http://127.0.0.1:{port}/v1", flush=True)  # noqa: T201
+    print(f"http://127.0.0.1:{port}/v1", flush=True)  # noqa: T201  its output
     await asyncio.Event().wait()
 
 

@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--questions", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--requests-per-minute", type=float)
-    print(json.dumps(uvloop.run(ask(parser.parse_args()))))  # noqa: T201
+    print(json.dumps(uvloop.run(ask(parser.parse_args()))))  # noqa: T201  its output

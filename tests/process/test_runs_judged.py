@@ -94,7 +94,7 @@ def _places_of(service: Service, key: str, run_id: str) -> list[str]:
     found = [
         f"table {table}"
         for table in tables
-        if service.rows(f"SELECT 1 FROM {table} t WHERE t::text LIKE :key LIMIT 1", key=f"%{key}%")  # noqa: S608
+        if service.rows(f"SELECT 1 FROM {table} t WHERE t::text LIKE :key LIMIT 1", key=f"%{key}%")  # noqa: S608  a table of ours
     ]
     files = [path for root in (service.home.logs, service.home.artifacts) for path in root.rglob("*") if path.is_file()]
     found += [str(path) for path in files if key.encode() in path.read_bytes()]

@@ -77,5 +77,5 @@ def _steps(service: Service, run_id: str) -> list[Any]:
 def _everything(service: Service, run_id: str) -> list[Any]:
     """All rows that a holder of one of the run's shards writes."""
     names = ("runs", "stages", "shards", "events", "metric_points", "checkpoints")
-    of_run = [f"SELECT t::text FROM {name} t WHERE {'id' if name == 'runs' else 'run_id'} = :run" for name in names]  # noqa: S608
+    of_run = [f"SELECT t::text FROM {name} t WHERE {'id' if name == 'runs' else 'run_id'} = :run" for name in names]  # noqa: S608  a table of ours
     return service.rows(f"{' UNION ALL '.join(of_run)} ORDER BY 1", run=run_id)

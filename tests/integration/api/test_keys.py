@@ -85,7 +85,7 @@ class TestOpenDoor:
         finally:
             app.state.engine.dispose()
 
-    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])  # noqa: S104
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])  # noqa: S104  refused
     def test_a_public_address_without_keys_is_refused(self, database: str, tmp_path: Path, host: str) -> None:
         with pytest.raises(PublicWithoutKeys, match="rlaif keys"):
             self.start(database, tmp_path, host)
