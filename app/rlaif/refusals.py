@@ -9,6 +9,7 @@ from app.rlaif.beliefs import mean
 from app.rlaif.binomial import sign_test
 from app.rlaif.evidence import Refusals
 
+# Not the phrases of app.rlaif.replies: an answer that apologises mostly refuses, a judge that does may only reword.
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:can ?not|can't|won't)|as an ai|i apologi[sz]e)\b", re.IGNORECASE
 )
