@@ -212,6 +212,11 @@ class Recipe(Section):
             raise ValueError(f"evaluate.candidate is {one}, and the sweep's candidates are 0 to {count - 1}: name one")
         return self
 
+    def settings_of(self, kind: str) -> dict[str, Any]:
+        """The section of a stage as JSON, without what does not determine its result."""
+        settings: dict[str, Any] = self.model_dump(mode="json", exclude=_NO_RESULT, exclude_none=True)[kind]
+        return settings
+
     def content_hash(self) -> str:
         """SHA-256 of what determines a result: not how far to go, what it may cost, how work is cut and saved.
 

@@ -29,7 +29,7 @@ def write_card(
         base_family=start.family,
         base_digest=start.digest,
         architecture=start.architecture,
-        settings={**getattr(recipe, kind.value).model_dump(mode="json"), "seed": recipe.seed},
+        settings={**recipe.settings_of(kind.value), "seed": recipe.seed},
         metrics=metrics,
         lineage=lineage,
     )
