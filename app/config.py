@@ -83,6 +83,11 @@ class Settings(BaseSettings):
             raise ValueError("RLAIF_ACCELERATE_CONFIG spreads a model over processes: set RLAIF_TRAINING_PROCESSES")
         return self
 
+    @model_validator(mode="after")
+    def _networks_are_networks(self) -> Settings:
+        self.allowed_networks()
+        return self
+
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """`private_networks` parsed; raises ValueError naming what is not a network."""
         return tuple(ip_network(part.strip()) for part in self.private_networks.split(",") if part.strip())

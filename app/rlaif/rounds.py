@@ -54,6 +54,7 @@ class RoundFigures:
     win_rate: float
     kl: float | None
     length_ratio: float | None
+    gates_hold: bool = True
 
     @classmethod
     def of(cls, round_: int, metrics: EvaluationMetrics) -> Self:
@@ -64,6 +65,7 @@ class RoundFigures:
             win_rate=metrics.win_rate.value,
             kl=None if gone is None or gone.kl is None else gone.kl.value,
             length_ratio=None if gone is None or gone.length_ratio is None else gone.length_ratio.value,
+            gates_hold=metrics.promotion is None or metrics.promotion.promoted,
         )
 
 
@@ -118,9 +120,12 @@ def beyond(config: RoundsConfig, figures: RoundFigures) -> Stopped | None:
 
 
 def best_round(config: RoundsConfig, rounds: Sequence[RoundFigures]) -> RoundFigures | None:
-    """The highest win rate among the rounds within the limits, the earlier of two equals; None without one."""
+    """Of the rounds within the limits whose gates hold, or where none's do of all of them, the highest win rate.
+
+    The earlier of two equals; None without a round within the limits.
+    """
     within = [figures for figures in rounds if beyond(config, figures) is None]
-    return max(within, key=lambda figures: figures.win_rate, default=None)
+    return max(within, key=lambda figures: (figures.gates_hold, figures.win_rate), default=None)
 
 
 def promotions(
@@ -138,8 +143,9 @@ def _promotion(config: RoundsConfig, figures: RoundFigures, best: RoundFigures |
         reason = Reason(gate=f"rounds.{gone.reason.value}", held=False, detail=gone.detail)
     else:
         assert best is not None  # noqa: S101  this round is within the limits, so there is a best
+        holds = "" if figures.gates_hold or not best.gates_hold else "holds every gate, and "
         detail = (
-            f"round {best.round} is better: it wins {best.win_rate:.3f} against the base model, and this one "
+            f"round {best.round} is better: it {holds}wins {best.win_rate:.3f} against the base model, and this one "
             f"{figures.win_rate:.3f}"
         )
         reason = Reason(gate="best_round", held=False, detail=detail)

@@ -150,10 +150,20 @@ class TestPromotions:
         assert (decided[0].promoted, decided[1].promoted) == (True, False)
         assert decided[1].reasons[0].gate == "rounds.maximum_kl"
 
-    def test_the_best_round_still_has_to_hold_its_gates(self) -> None:
+    def test_a_round_that_holds_its_gates_goes_before_one_that_wins_more(self) -> None:
         failed = Promotion(promoted=False, reasons=[Reason(gate="minimum_win_rate", held=False, detail="0.4")])
+        found = [RoundFigures(0, 0.6, 1.0, 1.0), RoundFigures(1, 0.7, 1.0, 1.0, gates_hold=False)]
 
-        decided = promotions(RoundsConfig(count=2), rounds(0.6, 0.7), {0: OPEN, 1: failed})
+        decided = promotions(RoundsConfig(count=2), found, {0: OPEN, 1: failed})
 
-        assert decided[1] == failed
-        assert not decided[0].promoted
+        assert (decided[0], decided[1].promoted) == (OPEN, False)
+        assert "round 0 is better: it holds every gate, and wins 0.600" in decided[1].reasons[-1].detail
+
+    def test_where_no_round_holds_its_gates_none_is_promoted(self) -> None:
+        failed = Promotion(promoted=False, reasons=[Reason(gate="minimum_win_rate", held=False, detail="0.4")])
+        found = [RoundFigures(round_, 0.6, 1.0, 1.0, gates_hold=False) for round_ in range(2)]
+
+        decided = promotions(RoundsConfig(count=2), found, dict.fromkeys(range(2), failed))
+
+        assert decided[0] == failed
+        assert not decided[1].promoted

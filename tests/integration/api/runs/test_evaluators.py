@@ -91,6 +91,8 @@ class TestRules:
         task = client.post("/v1/tasks", {"config": CONFIG, "documents": [DOCUMENT]})
         assert client.post("/v1/runs", asking(client, tasks=["weather"]))["status"] == "queued"
         assert client.post("/v1/runs", asking(client, tasks=[task["id"]]))["status"] == "queued"
+        twice = client.post("/v1/runs", asking(client, tasks=["weather", task["id"]]), expect=422)
+        assert (twice["code"], twice["field"]) == ("task_repeated", "recipe.evaluate.tasks[1]")
 
     def test_another_projects_task_is_none(self, client: Client) -> None:
         other = client.service.client()

@@ -109,7 +109,14 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "change",
-        [{"sample": {"temperature": 0}}, {"seed": -1}, {"measured": ""}, {"x": 1}, {"sample": {"max_new_tokens": 0}}],
+        [
+            {"sample": {"temperature": 0}},
+            {"seed": -1},
+            {"measured": ""},
+            {"x": 1},
+            {"evaluate": {"candidate": 3}},
+            {"sample": {"max_new_tokens": 0}},
+        ],
     )
     def test_bad_settings_name_their_field(self, client: Client, parts: dict[str, Any], change: dict[str, Any]) -> None:
         problem = create(client, parts, 422, **change)
