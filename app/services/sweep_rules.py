@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from app.db.models import PromptSet
 from app.errors import InvalidInput
-from app.rlaif.recipe import Recipe
+from app.rlaif.recipe import Recipe, StageKind
 
 
 class SweepRefused(InvalidInput):
-    """Raised when a sweep guards a cohort that nobody is asked of, or one candidate of none is to be measured."""
+    """Raised when a sweep guards a cohort nobody is asked of or selects nothing, or a candidate of none is named."""
 
 
 def require_selectable(recipe: Recipe, prompt_set: PromptSet, *, trains: bool) -> None:
@@ -18,6 +18,12 @@ def require_selectable(recipe: Recipe, prompt_set: PromptSet, *, trains: bool) -
         raise SweepRefused(
             f"recipe.evaluate.candidate is {one}, and {why}: leave it out, or fork from 'evaluate' a run that swept",
             field="recipe.evaluate.candidate",
+        )
+    if recipe.sweep is not None and StageKind.EVALUATE not in recipe.stages():
+        raise SweepRefused(
+            f"recipe.stop_after is {recipe.stop_after.value!r}, and a sweep selects by its evaluation: leave either "
+            "out",
+            field="recipe.stop_after",
         )
     for cohort in (recipe.sweep.capability_cohorts if recipe.sweep else None) or ():
         if cohort not in prompt_set.cohorts:

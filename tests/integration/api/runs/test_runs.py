@@ -183,6 +183,11 @@ class TestRules:
         run = client.post("/v1/runs", request)
         assert [stage["kind"] for stage in run["stages"]] == [kind for kind in STAGES if kind != "judge"]
 
+    def test_a_sweep_that_selects_nothing_is_refused(self, client: Client) -> None:
+        recipe = {"sweep": {"policy": {"beta": [0.1, 0.2]}}, "stop_after": "policy"}
+        problem = client.post("/v1/runs", client.request(recipe=recipe), expect=422)
+        assert (problem["code"], problem["field"]) == ("sweep_refused", "recipe.stop_after")
+
     def test_the_training_judge_may_not_evaluate(self, client: Client) -> None:
         same = {**JUDGE, "name": "same under another name"}
         problem = client.post("/v1/runs", client.request(evaluation_judge=same), expect=422)
