@@ -40,13 +40,13 @@ def evaluation_blocks(report: Report) -> Iterator[Block]:
         figures.append(("mean reward, policy", f"{reward.policy_mean:+.3f}"))
         figures.append(("win rate by the reward model", f"{reward.win_rate:.3f}"))
     yield Table(("figure", "value"), tuple(figures))
-    yield from round_blocks(report.frontier, report.rounds)
     yield from _best_of_n(report)
     yield from _refusals(report.refusals)
     yield from task_blocks(report.tasks)
     yield from evaluator_blocks(report.evaluators)
     yield from _promotion(report.promotion)
     yield from _distributions(report)
+    yield from round_blocks(report.frontier, report.rounds)
 
 
 def _best_of_n(report: Report) -> Iterator[Block]:
