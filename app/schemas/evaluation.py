@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from app.rlaif.evidence import EvaluationMetrics
 from app.rlaif.recipe import Budget
@@ -85,12 +85,6 @@ class MeasureIn(BaseModel):
     allow_same_family: StrictBool = Field(
         False, description="Let a judge measure that is of the family of one that taught or answers"
     )
-
-    @model_validator(mode="after")
-    def _sweeps_nothing(self) -> Self:
-        if self.evaluate.candidate is not None:
-            raise ValueError("evaluate.candidate names one of a sweep: name its checkpoint as `measured` instead")
-        return self
 
 
 class EvaluationOut(BaseModel):

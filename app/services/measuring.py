@@ -34,6 +34,7 @@ from app.services.run_parts import named_revision, within
 from app.services.run_plan import Plan
 from app.services.run_rows import insert_run
 from app.services.run_rules import require_priced, require_sound
+from app.services.sweep_rules import SweepRefused
 from app.storage import ArtifactStore
 
 CONTROLS = 2
@@ -61,9 +62,10 @@ def create(
 ) -> RunRow:
     """The queued run that measures.
 
-    Raises NotFound, NotAnswering, PromptsNotAnswerable, RunRefused, CircularEvaluation,
-    SameFamily.
+    Raises NotFound, NotAnswering, PromptsNotAnswerable, RunRefused, SweepRefused,
+    CircularEvaluation, SameFamily.
     """
+    _require_no_candidate(request)
     measured = _subject(session, project_id, "measured", request.measured)
     baseline = _subject(session, project_id, "baseline", request.baseline)
     with within("prompt_set"):
@@ -163,6 +165,14 @@ def _require_answerable(session: Session, prompt_set: PromptSet, *subjects: _Sub
         "model, or a prompt set without them",
         field="prompt_set",
     )
+
+
+def _require_no_candidate(request: MeasureIn) -> None:
+    if (one := request.evaluate.candidate) is not None:
+        raise SweepRefused(
+            f"evaluate.candidate is {one}, and nothing is swept here: name that candidate's checkpoint as `measured`",
+            field="evaluate.candidate",
+        )
 
 
 def _require_tasks_have_weights(request: MeasureIn, *subjects: _Subject) -> None:
