@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from workers.sampling.decoding import Drawing, decode
 from workers.sampling.language_model import LanguageModel
+from workers.sampling.sampler import Engine
+from workers.sampling.transformers import TransformersEngine
 from workers.sampling.vllm import ROLLOUT_MEMORY, VLLMEngine
 
 _ADAPTER_PARTS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
 
-class RolloutEngine(Protocol):
+class RolloutEngine(Engine, Protocol):
+    """What draws tokens with weights that change."""
+
     def refresh(self, policy: LanguageModel) -> None:
         """Draw with the policy's weights as they are now."""
         ...
 
-    def decode(
-        self,
-        prompts: Sequence[Sequence[int]],
-        seeds: Sequence[int],
-        *,
-        drawing: Drawing,
-        should_stop: Callable[[], bool],
-    ) -> list[list[int]] | None:
-        """Token ids of each prompt's completion, its stop token included; None when asked to stop."""
-        ...
 
-
-class OwnRollouts:
+class OwnRollouts(TransformersEngine):
     """The policy itself decodes."""
 
-    def __init__(self, policy: LanguageModel) -> None:
-        self._policy = policy
-
     def refresh(self, policy: LanguageModel) -> None:
-        self._policy = policy
-
-    def decode(
-        self,
-        prompts: Sequence[Sequence[int]],
-        seeds: Sequence[int],
-        *,
-        drawing: Drawing,
-        should_stop: Callable[[], bool],
-    ) -> list[list[int]] | None:
-        return decode(self._policy, prompts, seeds, drawing=drawing, should_stop=should_stop)
+        """Its weights are always those of now."""
 
 
 class VLLMRollouts(VLLMEngine):
